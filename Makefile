@@ -1,0 +1,77 @@
+# `make help` lists what there is. Everything is installed into .venv; nothing outside this folder is touched.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+GENERATE_VENV := .venv-generate
+READY := $(VENV)/.ready
+GENERATE_READY := $(GENERATE_VENV)/.ready
+PROTOS := $(wildcard protos/tracestatus/v1/*.proto)
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test check format generate check-generated bench lock clean
+
+help: ## show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
+
+setup: $(READY) ## make the virtual environment (the other targets do it by themselves)
+
+$(READY): pyproject.toml requirements/dev.txt requirements/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) -c requirements/constraints.txt -r requirements/dev.txt -e '.[all]'
+	@touch $@
+
+demo: $(READY) ## run a pipeline and follow it to its end, on a server and a database of its own
+	$(BIN)/status-grpc demo
+
+serve: $(READY) ## run the server on 127.0.0.1:50051 with status-grpc.db in this folder
+	$(BIN)/status-grpc serve
+
+test: $(READY) ## run all tests
+	$(BIN)/python -m pytest -n 2
+
+check: $(READY) check-generated ## format, lint, types, import contracts, protos, generated code
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf format --diff --exit-code --path protos/tracestatus
+	$(BIN)/buf lint
+	$(BIN)/buf breaking --against protos/released.binpb
+
+format: $(READY) ## rewrite code and protos in the project's style
+	$(BIN)/ruff check --fix-only --exit-zero .
+	$(BIN)/ruff format .
+	$(BIN)/buf format --write --path protos/tracestatus
+
+$(GENERATE_READY): requirements/generate.txt
+	$(PYTHON) -m venv $(GENERATE_VENV)
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(GENERATE_VENV)/bin/python -m pip install --quiet -r requirements/generate.txt
+	@touch $@
+
+# $(1): the folder to generate into.
+define protoc
+	rm -rf $(1)/tracestatus && mkdir -p $(1)/tracestatus/v1
+	PATH="$(CURDIR)/$(GENERATE_VENV)/bin:$$PATH" $(GENERATE_VENV)/bin/python -m grpc_tools.protoc -I protos \
+		--python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
+	touch $(1)/tracestatus/__init__.py $(1)/tracestatus/v1/__init__.py $(1)/tracestatus/py.typed
+endef
+
+generate: $(GENERATE_READY) ## regenerate the Python stubs from the protos
+	$(call protoc,generated)
+
+check-generated: $(GENERATE_READY)
+	@mkdir -p .cache/generated
+	$(call protoc,.cache/generated)
+	@diff -r -x __pycache__ .cache/generated/tracestatus generated/tracestatus \
+		|| { echo "generated/ is not what 'make generate' makes: run it and commit the result"; exit 1; }
+
+bench: $(READY) ## measure the hot paths against an empty RPC, side by side
+	$(BIN)/python -m benchmarks
+
+lock: $(READY) ## write the versions installed in .venv to requirements/constraints.txt
+	{ echo '# The versions the project was last tested with (make lock).'; \
+	  $(BIN)/python -m pip freeze --exclude-editable | grep -v '@'; } > requirements/constraints.txt
+
+clean: ## remove the environments and caches
+	rm -rf $(VENV) $(GENERATE_VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,207 @@
+"""What becomes of one write, given what its trace holds: pure, so that every store decides alike.
+
+A store gathers writes, reads the states of their traces under lock, asks `Deciding` about each in order, and stores
+the outcome of all in one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TypeAlias
+
+from status_grpc.domain.errors import (
+    AlreadyExists,
+    SequenceMismatch,
+    StatusError,
+    TraceExists,
+    TraceFull,
+    TraceNotFound,
+)
+from status_grpc.domain.events import EventDraft, TraceEvent, TraceStatus
+from status_grpc.domain.traces import Trace, apply, heard, record, record_first
+
+
+@dataclass(frozen=True, slots=True)
+class CreateTrace:
+    """Start a trace with this event, whose trace id and event id are set."""
+
+    draft: EventDraft
+    content_hash: bytes
+    expire_time: datetime | None = None
+    #: Whether the caller chose the event's id: only then can the id have been seen before.
+    retryable: bool = True
+
+    @property
+    def trace_id(self) -> str:
+        """The trace this is about."""
+        return self.draft.trace_id
+
+
+@dataclass(frozen=True, slots=True)
+class AppendEvent:
+    """Append this event, whose trace id and event id are set, to its trace."""
+
+    draft: EventDraft
+    content_hash: bytes
+    expected_sequence: int | None = None
+    new_run: bool = False
+    expire_time: datetime | None = None
+    #: Whether the caller chose the event's id: only then can the id have been seen before.
+    retryable: bool = True
+
+    @property
+    def trace_id(self) -> str:
+        """The trace this is about."""
+        return self.draft.trace_id
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """Note that the producers of this trace are alive."""
+
+    trace_id: str
+
+
+Command: TypeAlias = CreateTrace | AppendEvent | Beat
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The event was recorded now; `trace` is the state after it."""
+
+    trace: Trace
+    event: TraceEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """The event had been recorded before, as this sequence; `trace` is the state now."""
+
+    trace: Trace
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The heartbeat was noted; `trace` is the state after it."""
+
+    trace: Trace
+
+
+Decision: TypeAlias = Recorded | Replayed | Heard | StatusError
+
+
+@dataclass(frozen=True, slots=True)
+class KnownEvent:
+    """What is remembered of an event's id: where it was recorded and the hash of what its caller sent."""
+
+    sequence: int
+    content_hash: bytes
+
+
+@dataclass(slots=True)
+class Deciding:
+    """Decides the writes of one transaction, in order, each seeing what those before it did.
+
+    `traces` and `known` are what the store holds (read under lock), keyed by trace id and by (trace id, event id).
+    Afterwards `created` names the traces that are new, `traces` has the states to store, `recorded` the new events.
+    """
+
+    traces: dict[str, Trace]
+    known: dict[tuple[str, str], KnownEvent]
+    events_per_trace: int
+    recorded: list[tuple[TraceEvent, bytes]] = field(default_factory=list)
+    created: set[str] = field(default_factory=set)
+    changed: set[str] = field(default_factory=set)
+
+    def decide_all(self, commands: Iterable[Command], *, now: datetime) -> list[Decision]:
+        """Decide each command; an error is that command's decision and touches no other."""
+        return [self.decide(command, now=now) for command in commands]
+
+    def decide(self, command: Command, *, now: datetime) -> Decision:
+        """Decide one command."""
+        try:
+            match command:
+                case AppendEvent():
+                    return self._append(command, now)
+                case CreateTrace():
+                    return self._create(command, now)
+                case Beat():
+                    return self._beat(command, now)
+        except StatusError as error:
+            return error
+
+    def _create(self, command: CreateTrace, now: datetime) -> Decision:
+        draft = command.draft
+        trace = self.traces.get(draft.trace_id)
+        if trace is not None:
+            replayed = self._replayed(trace, draft, command.content_hash)
+            if replayed is not None and replayed.sequence == 1:
+                return replayed
+            raise TraceExists(f"a trace with id {draft.trace_id!r} exists already")
+        event = record_first(draft, now=now)
+        self.created.add(draft.trace_id)
+        return self._store(apply(None, event), event, command.content_hash, command.expire_time)
+
+    def _append(self, command: AppendEvent, now: datetime) -> Decision:
+        draft = command.draft
+        trace = self._existing(draft.trace_id)
+        if command.retryable:
+            replayed = self._replayed(trace, draft, command.content_hash)
+            if replayed is not None:
+                return replayed
+        expected = command.expected_sequence
+        if expected is not None and expected != trace.last_sequence:
+            raise SequenceMismatch(
+                f"expected_sequence is {expected}, but the last sequence of trace {draft.trace_id!r} is "
+                f"{trace.last_sequence}"
+            )
+        # The trace's time never runs backwards, whatever the clocks of the replicas say.
+        event = record(trace, draft, new_run=command.new_run, now=max(now, trace.update_time))
+        ends_run = event.trace_status is TraceStatus.FINISHED and (command.new_run or not trace.done)
+        if trace.event_count >= self.events_per_trace and not ends_run:
+            raise TraceFull(f"trace {draft.trace_id!r} has {trace.event_count} events, as many as a trace may have")
+        return self._store(apply(trace, event), event, command.content_hash, command.expire_time)
+
+    def _beat(self, command: Beat, now: datetime) -> Decision:
+        trace = heard(self._existing(command.trace_id), now=now)
+        self.traces[command.trace_id] = trace
+        self.changed.add(command.trace_id)
+        return Heard(trace)
+
+    def _existing(self, trace_id: str) -> Trace:
+        trace = self.traces.get(trace_id)
+        if trace is None:
+            raise TraceNotFound(f"there is no trace {trace_id!r}")
+        return trace
+
+    def _replayed(self, trace: Trace, draft: EventDraft, content_hash: bytes) -> Replayed | None:
+        known = self.known.get((draft.trace_id, draft.trace_event_id))
+        if known is None:
+            return None
+        if known.content_hash != content_hash:
+            raise AlreadyExists(
+                f"trace_event_id {draft.trace_event_id!r} is event {known.sequence} of trace {draft.trace_id!r}, with "
+                "other content"
+            )
+        return Replayed(trace, known.sequence)
+
+    def _store(self, trace: Trace, event: TraceEvent, content_hash: bytes, expire_time: datetime | None) -> Recorded:
+        if expire_time is not None:
+            trace = replace(trace, expire_time=expire_time)
+        self.traces[event.trace_id] = trace
+        self.changed.add(event.trace_id)
+        self.known[event.trace_id, event.trace_event_id] = KnownEvent(event.sequence, content_hash)
+        self.recorded.append((event, content_hash))
+        return Recorded(trace, event)
+
+
+def keys_to_look_up(commands: Iterable[Command]) -> Mapping[str, list[str]]:
+    """Return the event ids, by trace id, that may have been recorded before."""
+    keys: dict[str, list[str]] = {}
+    for command in commands:
+        if not isinstance(command, Beat) and command.retryable:
+            keys.setdefault(command.trace_id, []).append(command.draft.trace_event_id)
+    return keys

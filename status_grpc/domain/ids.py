@@ -1,0 +1,41 @@
+"""How traces and events get their ids."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+#: A Step Functions execution name has at most this many characters, and a minted trace id must be able to be one.
+MINTED_ID_LENGTH = 80
+
+_NAMESPACE = uuid.UUID("6e1c4a52-6f0b-5d0e-9d3c-1f6d3c0f7a41")
+_NOT_IN_EXECUTION_NAMES = re.compile(r"[^A-Za-z0-9_.-]")
+_UUID_LENGTH = 36
+
+
+def dataset_id(domain_id: str) -> str:
+    """Return the dataset's id: `domain_id` up to the first "/" (what follows is its version)."""
+    return domain_id.partition("/")[0]
+
+
+def mint_event_id() -> str:
+    """Return a new random event id."""
+    return str(uuid.uuid4())
+
+
+def mint_trace_id(domain_id: str, trace_event_id: str) -> str:
+    """Return `{dataset id}-{uuid}` for the trace that begins with this event; at most 80 characters.
+
+    The uuid is made from the whole dataset id and the first event's id: a retried Create, on whatever replica, mints
+    the same id again and so meets what it stored the first time. Only the readable prefix is cut when it is too long,
+    and characters that Step Functions refuses in an execution name become "-".
+    """
+    dataset = dataset_id(domain_id)
+    unique = uuid.uuid5(_NAMESPACE, f"{dataset}\n{trace_event_id}")
+    prefix = _NOT_IN_EXECUTION_NAMES.sub("-", dataset)[: MINTED_ID_LENGTH - _UUID_LENGTH - 1]
+    return f"{prefix}-{unique}"
+
+
+def derived_event_id(*parts: str) -> str:
+    """Return the event id that the same parts always give: whoever reports the same fact again reports one event."""
+    return str(uuid.uuid5(_NAMESPACE, "\n".join(parts)))

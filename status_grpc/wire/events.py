@@ -1,0 +1,237 @@
+"""TraceEvent: from a message to a draft, from a recorded event to a message, and back again in the client."""
+
+from __future__ import annotations
+
+from google.protobuf.struct_pb2 import Struct
+from tracestatus.v1 import trace_pb2
+
+from status_grpc.domain.errors import FieldViolation
+from status_grpc.domain.events import (
+    Dataset,
+    ErrorDetail,
+    EventDraft,
+    ExceptionDetail,
+    JsonObject,
+    TraceEvent,
+    TraceEventStatus,
+    TraceStatus,
+)
+from status_grpc.domain.limits import Limits
+from status_grpc.wire.structs import decode_struct, fill_struct, to_object
+from status_grpc.wire.times import (
+    decode_duration,
+    decode_time,
+    encode_duration,
+    encode_time,
+    to_duration,
+    to_time,
+)
+
+#: Keys of TraceEvent.encodings: the encoded message, and the request's message until that is made from it.
+_ENCODED = "tracestatus.v1"
+_REQUESTED = "tracestatus.v1 request"
+
+TRACE_STATUSES: dict[int, TraceStatus | None] = {0: None, 1: TraceStatus.STARTED, 2: TraceStatus.CONTINUE}
+TRACE_STATUSES[3] = TraceStatus.FINISHED
+TRACE_EVENT_STATUSES: dict[int, TraceEventStatus | None] = {0: None, 1: TraceEventStatus.OK}
+TRACE_EVENT_STATUSES[2] = TraceEventStatus.FAILED
+TRACE_STATUS_NUMBERS = {status: number for number, status in TRACE_STATUSES.items()}
+TRACE_EVENT_STATUS_NUMBERS = {status: number for number, status in TRACE_EVENT_STATUSES.items()}
+
+
+def decode_draft(message: trace_pb2.TraceEvent, limits: Limits, violations: list[FieldViolation]) -> EventDraft:
+    """Return what the caller sent, and add a violation for everything a draft cannot express.
+
+    The message becomes the draft's: `encode_event` completes it into the answer rather than build another.
+    """
+    has = message.HasField
+    return EventDraft(
+        trace_id=message.trace_id,
+        trace_event_id=message.trace_event_id,
+        domain=message.domain,
+        domain_id=message.domain_id,
+        start_time=decode_time("event.start_time", message.start_time, violations) if has("start_time") else None,
+        end_time=decode_time("event.end_time", message.end_time, violations) if has("end_time") else None,
+        trace_status=decode_trace_status("event.trace_status", message.trace_status, violations),
+        trace_event_status=decode_trace_event_status(
+            "event.trace_event_status", message.trace_event_status, violations
+        ),
+        user=message.user,
+        component=message.component,
+        operation=message.operation,
+        status_body=_object("event.status_body", message.status_body, limits, violations)
+        if has("status_body")
+        else None,
+        meta=_object("event.meta", message.meta, limits, violations) if has("meta") else None,
+        s3_path=message.s3_path,
+        duration=decode_duration("event.duration", message.duration, violations) if has("duration") else None,
+        exception=_exception(message.exception) if has("exception") else None,
+        errors=_errors(message, limits, violations) if message.errors else (),
+        inputs=tuple(Dataset(d.uri, d.version) for d in message.inputs) if message.inputs else (),
+        outputs=tuple(Dataset(d.uri, d.version) for d in message.outputs) if message.outputs else (),
+        step_id=message.step_id,
+        attempt=message.attempt,
+        encodings={_REQUESTED: message},
+    )
+
+
+def decode_trace_status(path: str, number: int, violations: list[FieldViolation]) -> TraceStatus | None:
+    """Return the status, None for unspecified; an unknown number is a violation."""
+    try:
+        return TRACE_STATUSES[number]
+    except KeyError:
+        violations.append(FieldViolation(path, f"{number} is not a TraceStatus"))
+        return None
+
+
+def decode_trace_event_status(path: str, number: int, violations: list[FieldViolation]) -> TraceEventStatus | None:
+    """Return the status, None for unspecified; an unknown number is a violation."""
+    try:
+        return TRACE_EVENT_STATUSES[number]
+    except KeyError:
+        violations.append(FieldViolation(path, f"{number} is not a TraceEventStatus"))
+        return None
+
+
+def _object(path: str, message: Struct, limits: Limits, violations: list[FieldViolation]) -> JsonObject | None:
+    return decode_struct(path, message, limits.json_depth, violations)
+
+
+def _exception(message: trace_pb2.ExceptionDetail) -> ExceptionDetail:
+    return ExceptionDetail(message.type, message.message, message.traceback)
+
+
+def _errors(message: trace_pb2.TraceEvent, limits: Limits, violations: list[FieldViolation]) -> tuple[ErrorDetail, ...]:
+    return tuple(
+        ErrorDetail(
+            dict(error.message),
+            _object(f"event.errors[{index}].details", error.details, limits, violations)
+            if error.HasField("details")
+            else None,
+        )
+        for index, error in enumerate(message.errors)
+    )
+
+
+def encode_event(event: TraceEvent) -> bytes:
+    """Return the event's encoding, made once and kept with the event."""
+    encoded: bytes | None = event.encodings.get(_ENCODED)
+    if encoded is None:
+        requested = event.encodings.pop(_REQUESTED, None)
+        message = event_message(event) if requested is None else _completed(requested, event)
+        encoded = event.encodings[_ENCODED] = message.SerializeToString()
+    return encoded
+
+
+def _completed(message: trace_pb2.TraceEvent, event: TraceEvent) -> trace_pb2.TraceEvent:
+    """Make the message of the request into that of the event that was recorded from it."""
+    message.DiscardUnknownFields()  # type: ignore[no-untyped-call]
+    message.trace_id = event.trace_id
+    message.trace_event_id = event.trace_event_id
+    message.domain = event.domain
+    message.domain_id = event.domain_id
+    message.trace_status = TRACE_STATUS_NUMBERS[event.trace_status]  # type: ignore[assignment]
+    message.trace_event_status = TRACE_EVENT_STATUS_NUMBERS[event.trace_event_status]  # type: ignore[assignment]
+    message.start_time.CopyFrom(encode_time(event.start_time))
+    if event.end_time is not None and message.end_time.nanos % 1000:
+        message.end_time.CopyFrom(encode_time(event.end_time))
+    if event.duration is not None and message.duration.nanos % 1000:
+        message.duration.CopyFrom(encode_duration(event.duration))
+    _set_place(message, event)
+    return message
+
+
+def _set_place(message: trace_pb2.TraceEvent, event: TraceEvent) -> None:
+    message.sequence = event.sequence
+    message.record_time.CopyFrom(encode_time(event.record_time))
+    message.run = event.run
+
+
+def event_message(event: TraceEvent) -> trace_pb2.TraceEvent:
+    """Return the event as a message."""
+    message = draft_message(event)
+    _set_place(message, event)
+    return message
+
+
+def draft_message(event: EventDraft | TraceEvent) -> trace_pb2.TraceEvent:
+    """Return what a caller may say of an event as a message."""
+    message = trace_pb2.TraceEvent(
+        trace_id=event.trace_id,
+        trace_event_id=event.trace_event_id,
+        domain=event.domain,
+        domain_id=event.domain_id,
+        trace_status=TRACE_STATUS_NUMBERS[event.trace_status],  # type: ignore[arg-type]
+        trace_event_status=TRACE_EVENT_STATUS_NUMBERS[event.trace_event_status],  # type: ignore[arg-type]
+        user=event.user,
+        component=event.component,
+        operation=event.operation,
+        s3_path=event.s3_path,
+        step_id=event.step_id,
+        attempt=event.attempt,
+    )
+    if event.start_time is not None:
+        message.start_time.CopyFrom(encode_time(event.start_time))
+    if event.end_time is not None:
+        message.end_time.CopyFrom(encode_time(event.end_time))
+    if event.status_body is not None:
+        fill_struct(message.status_body, event.status_body)
+    if event.meta is not None:
+        fill_struct(message.meta, event.meta)
+    if event.duration is not None:
+        message.duration.CopyFrom(encode_duration(event.duration))
+    if event.exception is not None:
+        detail = event.exception
+        message.exception.type, message.exception.message = detail.type, detail.message
+        message.exception.traceback = detail.traceback
+        message.exception.SetInParent()
+    for error in event.errors:
+        fill_error(message.errors.add(), error)
+    for dataset in event.inputs:
+        message.inputs.add(uri=dataset.uri, version=dataset.version)
+    for dataset in event.outputs:
+        message.outputs.add(uri=dataset.uri, version=dataset.version)
+    return message
+
+
+def fill_error(message: trace_pb2.ErrorDetail, error: ErrorDetail) -> None:
+    """Write the error into an empty message."""
+    message.message.update(error.message)
+    if error.details is not None:
+        fill_struct(message.details, error.details)
+    message.SetInParent()
+
+
+def to_error(message: trace_pb2.ErrorDetail) -> ErrorDetail:
+    """Return the error of a message that the server made."""
+    return ErrorDetail(dict(message.message), to_object(message.details) if message.HasField("details") else None)
+
+
+def to_event(message: trace_pb2.TraceEvent) -> TraceEvent:
+    """Return the recorded event of a message that the server made."""
+    return TraceEvent(
+        trace_id=message.trace_id,
+        trace_event_id=message.trace_event_id,
+        domain=message.domain,
+        domain_id=message.domain_id,
+        start_time=to_time(message.start_time),
+        end_time=to_time(message.end_time) if message.HasField("end_time") else None,
+        trace_status=TRACE_STATUSES.get(message.trace_status) or TraceStatus.CONTINUE,
+        trace_event_status=TRACE_EVENT_STATUSES.get(message.trace_event_status) or TraceEventStatus.OK,
+        user=message.user,
+        component=message.component,
+        operation=message.operation,
+        status_body=to_object(message.status_body) if message.HasField("status_body") else None,
+        meta=to_object(message.meta) if message.HasField("meta") else None,
+        s3_path=message.s3_path,
+        duration=to_duration(message.duration) if message.HasField("duration") else None,
+        exception=_exception(message.exception) if message.HasField("exception") else None,
+        errors=tuple(to_error(error) for error in message.errors),
+        inputs=tuple(Dataset(d.uri, d.version) for d in message.inputs),
+        outputs=tuple(Dataset(d.uri, d.version) for d in message.outputs),
+        step_id=message.step_id,
+        attempt=message.attempt,
+        sequence=message.sequence,
+        record_time=to_time(message.record_time),
+        run=message.run,
+    )

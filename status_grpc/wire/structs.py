@@ -1,0 +1,133 @@
+"""google.protobuf.Struct to JSON objects and back.
+
+A Struct knows one kind of number, the double; JSON and Python know integers. A whole number within the range where
+doubles are exact (2^53) is decoded as an int, so that what went in as 3 comes out as 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+from google.protobuf.struct_pb2 import ListValue, Struct, Value
+
+from status_grpc.domain.errors import FieldViolation
+from status_grpc.domain.events import JsonObject
+
+_EXACT = 2.0**53
+
+
+class _BadValue(Exception):
+    """Carries the path below the Struct, and what is wrong there."""
+
+    def __init__(self, description: str) -> None:
+        super().__init__(description)
+        self.path = ""
+
+
+def decode_struct(path: str, message: Struct, depth: int, violations: list[FieldViolation]) -> JsonObject | None:
+    """Return the object; None (and a violation that names the place) when it cannot be stored.
+
+    `depth` is how many levels of objects and lists are allowed, the Struct itself included.
+    """
+    try:
+        return _object(message, depth)
+    except _BadValue as bad:
+        violations.append(FieldViolation(f"{path}{bad.path}"[:500], str(bad)))
+        return None
+
+
+def to_object(message: Struct) -> JsonObject:
+    """Return the object of a Struct that the server made."""
+    return _object(message, 100)
+
+
+def _object(message: Struct, depth: int) -> JsonObject:
+    if depth <= 0:
+        raise _BadValue("is nested too deep")
+    result = {}
+    for key, value in message.fields.items():
+        try:
+            if "\0" in key:
+                raise _BadValue("has a key that contains U+0000")
+            result[key] = _value(value, depth)
+        except _BadValue as bad:
+            bad.path = f".{key}{bad.path}" if len(bad.path) < 400 else bad.path
+            raise
+    return result
+
+
+def _value(value: Value, depth: int) -> Any:
+    kind = value.WhichOneof("kind")
+    if kind == "string_value":
+        text = value.string_value
+        if "\0" in text:
+            raise _BadValue("must not contain U+0000")
+        return text
+    if kind == "number_value":
+        return _number(value.number_value)
+    if kind == "bool_value":
+        return value.bool_value
+    if kind == "struct_value":
+        return _object(value.struct_value, depth - 1)
+    if kind == "list_value":
+        return _list(value.list_value, depth - 1)
+    if kind == "null_value":
+        return None
+    raise _BadValue("has no value: a google.protobuf.Value must say which kind it is")
+
+
+def _number(number: float) -> int | float:
+    if -_EXACT <= number <= _EXACT:
+        whole = int(number)
+        return whole if whole == number else number
+    if not isfinite(number):
+        raise _BadValue("must be a finite number")
+    return number
+
+
+def _list(message: ListValue, depth: int) -> list[Any]:
+    if depth <= 0:
+        raise _BadValue("is nested too deep")
+    result = []
+    for index, value in enumerate(message.values):
+        try:
+            result.append(_value(value, depth))
+        except _BadValue as bad:
+            bad.path = f"[{index}]{bad.path}" if len(bad.path) < 400 else bad.path
+            raise
+    return result
+
+
+def fill_struct(message: Struct, value: Mapping[str, Any]) -> None:
+    """Write the object into an empty Struct.
+
+    Raises TypeError for what JSON does not have. An integer beyond 2^53 loses digits, as it must in a double.
+    """
+    fields = message.fields
+    for key, item in value.items():
+        _fill_value(fields[key], item)
+    message.SetInParent()
+
+
+def _fill_value(message: Value, value: Any) -> None:
+    # bool before int: a bool is an int.
+    if isinstance(value, str):
+        message.string_value = value
+    elif value is None:
+        message.null_value = 0  # type: ignore[assignment]
+    elif isinstance(value, bool):
+        message.bool_value = value
+    elif isinstance(value, int | float):
+        message.number_value = value
+    elif isinstance(value, Mapping):
+        fill_struct(message.struct_value, value)
+        message.struct_value.SetInParent()
+    elif isinstance(value, list | tuple):
+        items = message.list_value.values
+        for item in value:
+            _fill_value(items.add(), item)
+        message.list_value.SetInParent()
+    else:
+        raise TypeError(f"{type(value).__name__} is not a JSON value")

@@ -1,0 +1,60 @@
+"""Timestamp and Duration to datetime and timedelta, to the microsecond."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from status_grpc.domain.errors import FieldViolation
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# The range of google.protobuf.Timestamp: years 1 to 9999.
+_FIRST_SECOND = -62_135_596_800
+_LAST_SECOND = 253_402_300_799
+# The range of google.protobuf.Duration: about 10,000 years.
+_LONGEST_SECONDS = 315_576_000_000
+_NANOS = 1_000_000_000
+
+
+def decode_time(path: str, message: Timestamp, violations: list[FieldViolation]) -> datetime | None:
+    """Return the time, cut to the microsecond; None (and a violation) when it is out of range."""
+    seconds, nanos = message.seconds, message.nanos
+    if not (_FIRST_SECOND <= seconds <= _LAST_SECOND and 0 <= nanos < _NANOS):
+        violations.append(FieldViolation(path, "is out of range: years 1 to 9999, nanos 0 to 999,999,999"))
+        return None
+    return _EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1000)
+
+
+def decode_duration(path: str, message: Duration, violations: list[FieldViolation]) -> timedelta | None:
+    """Return the duration, cut to the microsecond; None (and a violation) when it is negative or out of range."""
+    seconds, nanos = message.seconds, message.nanos
+    if seconds < 0 or nanos < 0:
+        violations.append(FieldViolation(path, "must not be negative"))
+        return None
+    if seconds > _LONGEST_SECONDS or nanos >= _NANOS:
+        violations.append(FieldViolation(path, "is out of range: at most 315,576,000,000 s, nanos 0 to 999,999,999"))
+        return None
+    return timedelta(seconds=seconds, microseconds=nanos // 1000)
+
+
+def encode_time(time: datetime) -> Timestamp:
+    """Return the time as a message. It must be timezone-aware."""
+    since = time - _EPOCH
+    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1000)
+
+
+def encode_duration(duration: timedelta) -> Duration:
+    """Return the duration, which is not negative, as a message."""
+    return Duration(seconds=duration.days * 86_400 + duration.seconds, nanos=duration.microseconds * 1000)
+
+
+def to_time(message: Timestamp) -> datetime:
+    """Return the time of a message that the server made."""
+    return _EPOCH + timedelta(seconds=message.seconds, microseconds=message.nanos // 1000)
+
+
+def to_duration(message: Duration) -> timedelta:
+    """Return the duration of a message that the server made."""
+    return timedelta(seconds=message.seconds, microseconds=message.nanos // 1000)

@@ -1,5 +1,146 @@
 """Follow an asynchronous pipeline to its end."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from status_grpc._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from status_grpc.client.aio import AsyncStatusClient
+    from status_grpc.client.aio_follow import AsyncFollow
+    from status_grpc.client.follow import Follow
+    from status_grpc.client.following import Reconnect
+    from status_grpc.client.options import ClientOptions
+    from status_grpc.client.sync import StatusClient
+    from status_grpc.client.values import Checkpoint, PathMatch, TraceHistory, Update, UpdateResult, Written
+    from status_grpc.domain.errors import (
+        AlreadyExists,
+        CursorAhead,
+        DeadlineExceeded,
+        HistoryChanged,
+        Internal,
+        InvalidArgument,
+        Overloaded,
+        PathNotFound,
+        PermissionDenied,
+        ResourceExhausted,
+        SequenceMismatch,
+        StatusError,
+        TraceExists,
+        TraceFull,
+        TraceNotDone,
+        TraceNotFound,
+        Unauthenticated,
+        Unavailable,
+    )
+    from status_grpc.domain.events import (
+        Dataset,
+        ErrorDetail,
+        EventDraft,
+        ExceptionDetail,
+        TraceEvent,
+        TraceEventStatus,
+        TraceStatus,
+    )
+    from status_grpc.domain.traces import Failure, ReportedError, Trace
+
+# Where each public name lives. A module is imported when one of its names is first asked for, so that a step which
+# only reports, or a tool which only prints, loads no more than it uses.
+_HOMES = {
+    "status_grpc.client.aio": ("AsyncStatusClient",),
+    "status_grpc.client.aio_follow": ("AsyncFollow",),
+    "status_grpc.client.follow": ("Follow",),
+    "status_grpc.client.following": ("Reconnect",),
+    "status_grpc.client.options": ("ClientOptions",),
+    "status_grpc.client.sync": ("StatusClient",),
+    "status_grpc.client.values": ("Checkpoint", "PathMatch", "TraceHistory", "Update", "UpdateResult", "Written"),
+    "status_grpc.domain.errors": (
+        "AlreadyExists",
+        "CursorAhead",
+        "DeadlineExceeded",
+        "HistoryChanged",
+        "Internal",
+        "InvalidArgument",
+        "Overloaded",
+        "PathNotFound",
+        "PermissionDenied",
+        "ResourceExhausted",
+        "SequenceMismatch",
+        "StatusError",
+        "TraceExists",
+        "TraceFull",
+        "TraceNotDone",
+        "TraceNotFound",
+        "Unauthenticated",
+        "Unavailable",
+    ),
+    "status_grpc.domain.events": (
+        "Dataset",
+        "ErrorDetail",
+        "EventDraft",
+        "ExceptionDetail",
+        "TraceEvent",
+        "TraceEventStatus",
+        "TraceStatus",
+    ),
+    "status_grpc.domain.traces": ("Failure", "ReportedError", "Trace"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AlreadyExists",
+    "AsyncFollow",
+    "AsyncStatusClient",
+    "Checkpoint",
+    "ClientOptions",
+    "CursorAhead",
+    "Dataset",
+    "DeadlineExceeded",
+    "ErrorDetail",
+    "EventDraft",
+    "ExceptionDetail",
+    "Failure",
+    "Follow",
+    "HistoryChanged",
+    "Internal",
+    "InvalidArgument",
+    "Overloaded",
+    "PathMatch",
+    "PathNotFound",
+    "PermissionDenied",
+    "Reconnect",
+    "ReportedError",
+    "ResourceExhausted",
+    "SequenceMismatch",
+    "StatusClient",
+    "StatusError",
+    "Trace",
+    "TraceEvent",
+    "TraceEventStatus",
+    "TraceExists",
+    "TraceFull",
+    "TraceHistory",
+    "TraceNotDone",
+    "TraceNotFound",
+    "TraceStatus",
+    "Unauthenticated",
+    "Unavailable",
+    "Update",
+    "UpdateResult",
+    "Written",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

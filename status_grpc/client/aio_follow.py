@@ -1,0 +1,145 @@
+"""AsyncFollow: the iterator over a trace's events for coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from status_grpc.client.following import Following, Reconnect
+from status_grpc.client.values import Checkpoint
+from status_grpc.domain.errors import StatusError, Unavailable
+from status_grpc.domain.events import TraceEvent
+from status_grpc.domain.traces import Trace
+
+if TYPE_CHECKING:
+    from status_grpc.client.aio_connection import AsyncConnection, AsyncStream
+
+
+class AsyncFollow:
+    """The events of a trace, one after the other, until it is done. One task reads it; any may `close` it.
+
+    `trace` is the state as the server last told it (complete once the iteration has ended), `checkpoint` the last
+    checkpoint, `sequence` and `event_id` are where to resume.
+    """
+
+    def __init__(
+        self,
+        following: Following,
+        connection: AsyncConnection,
+        on_checkpoint: Callable[[Checkpoint], None] | None,
+        on_reconnect: Callable[[Reconnect], None] | None,
+    ) -> None:
+        self._following = following
+        self._connection = connection
+        self._on_checkpoint = on_checkpoint
+        self._on_reconnect = on_reconnect
+        self._closed = asyncio.Event()
+        self._stream: AsyncStream | None = None
+        self._pending: TraceEvent | None = None
+
+    @property
+    def trace_id(self) -> str:
+        """The trace that is followed; empty while that is not known."""
+        return self._following.trace_id
+
+    @property
+    def trace(self) -> Trace | None:
+        """The trace as the server last told it."""
+        return self._following.trace
+
+    @property
+    def finished_trace(self) -> Trace:
+        """The trace, once the iteration has ended."""
+        return self._following.finished_trace()
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """The last checkpoint."""
+        return self._following.checkpoint
+
+    @property
+    def sequence(self) -> int:
+        """The sequence of the last event."""
+        return self._following.sequence
+
+    @property
+    def event_id(self) -> str:
+        """The id of the last event."""
+        return self._following.event_id
+
+    async def start(self) -> Checkpoint:
+        """Connect, if that is not done yet, and return the first checkpoint: from here on nothing is missed."""
+        while self._following.checkpoint is None and self._pending is None and not self._closed.is_set():
+            self._pending = await self._advance()
+        if self._following.checkpoint is None:
+            raise Unavailable("the follower was closed")
+        return self._following.checkpoint
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> TraceEvent:
+        event, self._pending = self._pending, None
+        while event is None:
+            if self._closed.is_set():
+                raise StopAsyncIteration
+            event = await self._advance()
+        return event
+
+    def close(self) -> None:
+        """End the iteration."""
+        self._closed.set()
+        self._drop_stream()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def _advance(self) -> TraceEvent | None:
+        """Take one step: return an event if that is what came."""
+        told: TraceEvent | Checkpoint | None = None
+        try:
+            if self._stream is None:
+                self._stream = await self._connection.open_stream(self._following.opening())
+            message = await self._stream.read()
+            if message is not None:
+                told = self._following.receive(message)
+        except StatusError as error:
+            await self._stream_ended(error)
+        else:
+            if message is None:
+                await self._stream_ended(None)
+        if isinstance(told, Checkpoint) and self._on_checkpoint is not None:
+            self._on_checkpoint(told)
+        return told if isinstance(told, TraceEvent) else None
+
+    async def _stream_ended(self, error: StatusError | None) -> None:
+        self._drop_stream()
+        if self._closed.is_set():
+            return
+        try:
+            reconnect = self._following.ended(error)
+        except StatusError:
+            self.close()
+            raise
+        if reconnect is None:
+            self.close()
+            return
+        if self._on_reconnect is not None:
+            self._on_reconnect(reconnect)
+        try:
+            async with asyncio.timeout(reconnect.delay):
+                await self._closed.wait()
+        except TimeoutError:
+            pass
+
+    def _drop_stream(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.cancel()

@@ -1,0 +1,178 @@
+"""What each call of the client does, without doing it: generators that say what to send and how long to pause.
+
+A driver (`sync`, `aio`) runs an operation: it sends each `Send` and throws in the StatusError that came back or sends
+in the answer, and sleeps each `Pause`. Nothing here knows about channels, threads or event loops.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, TypeAlias, TypeVar
+
+from google.protobuf.message import Message
+from tracestatus.v1 import status_service_pb2 as pb
+
+from status_grpc.client.options import ClientOptions
+from status_grpc.client.retrying import Attempts
+from status_grpc.client.values import EventFields, PathMatch, TraceHistory, Update, Written
+from status_grpc.domain.errors import StatusError
+from status_grpc.domain.events import EventDraft, TraceEvent, TraceEventStatus, TraceStatus
+from status_grpc.domain.ids import mint_event_id
+from status_grpc.domain.traces import Trace
+from status_grpc.wire.events import TRACE_EVENT_STATUS_NUMBERS, TRACE_STATUS_NUMBERS, draft_message, to_event
+from status_grpc.wire.times import encode_time
+from status_grpc.wire.traces import to_trace
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Call this method of the stub with this request; give up after `timeout` seconds."""
+
+    method: str
+    request: Message
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait for so many seconds."""
+
+    seconds: float
+
+
+T = TypeVar("T")
+Operation: TypeAlias = Generator[Send | Pause, Any, T]
+
+
+def attempts(options: ClientOptions, timeout: float | None) -> Attempts:
+    """Return the attempts of one call, which begins now; without a timeout the default one holds."""
+    return Attempts(options.timeout if timeout is None else timeout, options.attempt_timeout, clock=time.monotonic)
+
+
+def call(tries: Attempts, method: str, request: Message) -> Operation[Any]:
+    """Make one call, as often as it takes; returns the answer's message."""
+    while True:
+        try:
+            answer = yield Send(method, request, tries.next_timeout())
+        except StatusError as error:
+            yield Pause(tries.failed(error))
+        else:
+            tries.succeeded()
+            return answer
+
+
+def complete_draft(draft: EventDraft | None, fields: EventFields) -> EventDraft:
+    """Return the draft with these fields set, and with an id: what has an id can be sent again without a duplicate."""
+    given: dict[str, Any] = dict(fields)
+    for name in ("errors", "inputs", "outputs"):
+        if name in given:
+            given[name] = tuple(given[name])
+    draft = replace(draft, **given) if draft is not None else EventDraft(**given)
+    return draft if draft.trace_event_id else replace(draft, trace_event_id=mint_event_id())
+
+
+def create(
+    options: ClientOptions, draft: EventDraft, *, expire_time: datetime | None, timeout: float | None
+) -> Operation[Written]:
+    """Start a trace."""
+    request = pb.CreateRequest(event=draft_message(draft))
+    if expire_time is not None:
+        request.expire_time.CopyFrom(encode_time(expire_time))
+    answer: pb.CreateResponse = yield from call(attempts(options, timeout), "Create", request)
+    return Written(to_trace(answer.trace), to_event(answer.event))
+
+
+def update(options: ClientOptions, update: Update, *, timeout: float | None) -> Operation[Written]:
+    """Append an event."""
+    request = update_request(update)
+    answer: pb.UpdateResponse = yield from call(attempts(options, timeout), "Update", request)
+    return Written(to_trace(answer.trace), to_event(answer.event))
+
+
+def update_request(update: Update) -> pb.UpdateRequest:
+    """Return the update as a message."""
+    request = pb.UpdateRequest(
+        event=draft_message(update.draft), expected_sequence=update.expected_sequence, new_run=update.new_run
+    )
+    if update.expire_time is not None:
+        request.expire_time.CopyFrom(encode_time(update.expire_time))
+    return request
+
+
+def heartbeat(options: ClientOptions, trace_id: str, *, step_id: str, timeout: float | None) -> Operation[Trace]:
+    """Say that the producers of a trace are alive."""
+    request = pb.HeartbeatRequest(trace_id=trace_id, step_id=step_id)
+    answer: pb.HeartbeatResponse = yield from call(attempts(options, timeout), "Heartbeat", request)
+    return to_trace(answer.trace)
+
+
+def get_trace(
+    options: ClientOptions, trace_id: str, *, after_sequence: int, max_events: int | None, timeout: float | None
+) -> Operation[TraceHistory]:
+    """Read a trace, page by page."""
+    tries = attempts(options, timeout)
+    events: list[TraceEvent] = []
+    request = pb.GetTraceRequest(trace_id=trace_id, after_sequence=after_sequence)
+    while True:
+        wanted = 1000 if max_events is None else max_events - len(events)
+        request.page_size = min(max(wanted, 1), 1000)
+        answer: pb.GetTraceResponse = yield from call(tries, "GetTrace", request)
+        events.extend(to_event(event) for event in answer.events)
+        request.page_token = answer.next_page_token
+        if not request.page_token or (max_events is not None and len(events) >= max_events):
+            return TraceHistory(to_trace(answer.trace), tuple(events[:max_events]))
+
+
+def get_by_path(
+    options: ClientOptions, s3_path: str, *, domain: str, domain_id: str, timeout: float | None
+) -> Operation[PathMatch]:
+    """Find traces by path."""
+    request = pb.GetByPathRequest(s3_path=s3_path, domain=domain, domain_id=domain_id)
+    answer: pb.GetByPathResponse = yield from call(attempts(options, timeout), "GetByPath", request)
+    return PathMatch(to_trace(answer.trace), tuple(answer.trace_ids))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceFilter:
+    """Which traces to list: all that is set must match."""
+
+    domain: str = ""
+    domain_id: str = ""
+    user: str = ""
+    component: str = ""
+    status: TraceStatus | None = None
+    outcome: TraceEventStatus | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    updated_after: datetime | None = None
+    updated_before: datetime | None = None
+
+
+def list_request(wanted: TraceFilter, page_size: int) -> pb.ListTracesRequest:
+    """Return the request for the first page."""
+    request = pb.ListTracesRequest(
+        domain=wanted.domain,
+        domain_id=wanted.domain_id,
+        user=wanted.user,
+        component=wanted.component,
+        status=TRACE_STATUS_NUMBERS[wanted.status],  # type: ignore[arg-type]
+        outcome=TRACE_EVENT_STATUS_NUMBERS[wanted.outcome],  # type: ignore[arg-type]
+        page_size=page_size,
+    )
+    for name in ("created_after", "created_before", "updated_after", "updated_before"):
+        moment = getattr(wanted, name)
+        if moment is not None:
+            getattr(request, name).CopyFrom(encode_time(moment))
+    return request
+
+
+def list_page(
+    options: ClientOptions, request: pb.ListTracesRequest, *, timeout: float | None
+) -> Operation[tuple[list[Trace], bool]]:
+    """Read a page of traces and move the request on to the next one; returns also whether there is one."""
+    answer: pb.ListTracesResponse = yield from call(attempts(options, timeout), "ListTraces", request)
+    request.page_token = answer.next_page_token
+    return [to_trace(trace) for trace in answer.traces], bool(answer.next_page_token)

@@ -1,0 +1,100 @@
+"""How a client reaches its server: by argument, by `STATUS_GRPC_*` variable, by default, in this order."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeAlias
+
+#: A bearer token, or a function that returns the current one before each call. It must be quick; the asynchronous
+#: client also takes a coroutine function.
+Token: TypeAlias = str | Callable[[], str | Awaitable[str]]
+
+DEFAULT_SERVER = "127.0.0.1:50051"
+
+_PREFIX = "STATUS_GRPC_"
+_LOOPBACK = re.compile(r"^(?:(?:dns|ipv4|ipv6):/*)?(?:localhost|127(?:\.\d+){3}|\[::1\]|::1)(?::\d+)?$")
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientOptions:
+    """Everything about a connection; times are in seconds.
+
+    Each option NAME can be set by the environment variable STATUS_GRPC_NAME, such as STATUS_GRPC_SERVER.
+    """
+
+    #: "host:port", or any other target that gRPC knows, such as "dns:///host:port" or "unix:/run/status.sock".
+    server: str = DEFAULT_SERVER
+    token: Token | None = None
+    #: PEM files: who may sign the server's certificate, and for mTLS the client's own certificate and its key.
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    #: True: no TLS. False: TLS, even to this host. None: TLS except to this host (a loopback address, a Unix socket).
+    insecure: bool | None = None
+    #: How long a call may take in all, retries included.
+    timeout: float = 30.0
+    #: How long one attempt may take before the next one is made.
+    attempt_timeout: float = 10.0
+    #: A stream that says nothing for this long is dead. The server sends a checkpoint every 15 s.
+    silence_timeout: float = 45.0
+    #: How long a follower tolerates that the server cannot be reached.
+    outage_timeout: float = 300.0
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        if self.insecure is not None:
+            return not self.insecure
+        return bool(self.ca or self.cert) or not is_local(self.server)
+
+
+def is_local(server: str) -> bool:
+    """Return whether the target is on this host: a loopback address or a Unix socket."""
+    return server.startswith(("unix:", "unix-abstract:")) or _LOOPBACK.match(server) is not None
+
+
+def client_options(given: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> ClientOptions:
+    """Return the options: those given that are not None, else those of the environment, else the defaults.
+
+    Raises ValueError, naming the variable, for one that cannot be read, and for options that contradict each other.
+    """
+    environment = os.environ if environment is None else environment
+    values: dict[str, Any] = {}
+    for field in fields(ClientOptions):
+        if given.get(field.name) is not None:
+            values[field.name] = given[field.name]
+        elif text := environment.get(_PREFIX + field.name.upper()):
+            values[field.name] = _read(field.name, text)
+    options = ClientOptions(**values)
+    _check(options)
+    return options
+
+
+def _read(name: str, text: str) -> object:
+    variable = _PREFIX + name.upper()
+    if name == "insecure":
+        if text.lower() in _TRUE + _FALSE:
+            return text.lower() in _TRUE
+        raise ValueError(f"{variable} is {text!r}, neither true nor false")
+    if name.endswith("timeout"):
+        try:
+            return float(text)
+        except ValueError:
+            raise ValueError(f"{variable} is {text!r}, not a number of seconds") from None
+    return text
+
+
+def _check(options: ClientOptions) -> None:
+    if options.server.startswith(("http://", "https://")):
+        raise ValueError(f"{options.server!r} is a URL; a gRPC server is named as host:port")
+    if bool(options.cert) != bool(options.key):
+        raise ValueError("a client certificate needs both: cert and key")
+    if options.insecure and (options.ca or options.cert):
+        raise ValueError("insecure means no TLS: ca, cert and key have no use")
+    for name in ("timeout", "attempt_timeout", "silence_timeout", "outage_timeout"):
+        if not getattr(options, name) > 0:
+            raise ValueError(f"{name} must be more than 0 seconds")

@@ -1,0 +1,288 @@
+"""StatusClient: the client for threads. It only sends, sleeps and hands over; what to do is decided elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+
+from status_grpc.client import operations
+from status_grpc.client.batches import as_updates, batch_update
+from status_grpc.client.follow import Follow
+from status_grpc.client.following import Following, Reconnect
+from status_grpc.client.operations import Operation, Pause, attempts, complete_draft
+from status_grpc.client.options import Token, client_options
+from status_grpc.client.values import (
+    Checkpoint,
+    EventFields,
+    PathMatch,
+    TraceHistory,
+    Update,
+    UpdateResult,
+    Written,
+)
+from status_grpc.client.waiting import Target, wait
+from status_grpc.domain.errors import StatusError
+from status_grpc.domain.events import EventDraft, TraceEventStatus, TraceStatus
+from status_grpc.domain.traces import Trace
+
+if TYPE_CHECKING:
+    from tracestatus.v1.status_service_pb2 import ListTracesRequest
+    from tracestatus.v1.status_service_pb2_grpc import StatusServiceStub
+
+T = TypeVar("T")
+
+
+class StatusClient:
+    """A client of the status service, to be shared by as many threads as there are.
+
+    It connects when the first call is made. `server` is "host:port"; every option may also come from the environment
+    (see `ClientOptions`; STATUS_GRPC_SERVER, STATUS_GRPC_TOKEN ...). Times are in seconds.
+
+    Every call is repeated, within its `timeout` (30 s unless set), until it is answered: the client chooses the event's
+    id, so that nothing is recorded twice. All errors are `status_grpc.StatusError`s.
+    """
+
+    def __init__(
+        self,
+        server: str | None = None,
+        *,
+        token: Token | None = None,
+        ca: str | None = None,
+        cert: str | None = None,
+        key: str | None = None,
+        insecure: bool | None = None,
+        timeout: float | None = None,
+        attempt_timeout: float | None = None,
+        silence_timeout: float | None = None,
+        outage_timeout: float | None = None,
+    ) -> None:
+        given = {name: value for name, value in locals().items() if name != "self"}
+        self.options = client_options(given)
+        from status_grpc.client.connection import Connection
+
+        self._connection = Connection(self.options)
+
+    @property
+    def stub(self) -> StatusServiceStub:
+        """The raw stub, for protobuf messages; its calls are not repeated and carry no token."""
+        return self._connection.stub()
+
+    def close(self) -> None:
+        """Close the connections; calls and streams under way end with Unavailable."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def create(
+        self,
+        draft: EventDraft | None = None,
+        /,
+        *,
+        expire_time: datetime | None = None,
+        timeout: float | None = None,
+        **fields: Unpack[EventFields],
+    ) -> Written:
+        """Start a trace with an event: `draft`, the fields, or the draft with these fields changed.
+
+        domain, domain_id and component are required; the server mints the trace id unless trace_id is given.
+        Raises InvalidArgument; AlreadyExists when the trace id is taken.
+        """
+        draft = complete_draft(draft, fields)
+        return self._run(operations.create(self.options, draft, expire_time=expire_time, timeout=timeout))
+
+    def update(
+        self,
+        draft: EventDraft | None = None,
+        /,
+        *,
+        expected_sequence: int | None = None,
+        new_run: bool = False,
+        expire_time: datetime | None = None,
+        timeout: float | None = None,
+        **fields: Unpack[EventFields],
+    ) -> Written:
+        """Append an event to its trace; trace_id and component are required, FINISHED needs a trace_event_status.
+
+        Raises TraceNotFound, InvalidArgument, SequenceMismatch when expected_sequence is not the trace's last, and
+        TraceNotDone when new_run is asked of a trace that has not ended.
+        """
+        change = Update(complete_draft(draft, fields), expected_sequence, new_run, expire_time)
+        return self._run(operations.update(self.options, change, timeout=timeout))
+
+    def batch_update(
+        self, updates: Iterable[EventDraft | Update], /, *, timeout: float | None = None
+    ) -> list[UpdateResult]:
+        """Append many events of any traces; returns one result per event, in their order, each with its own error.
+
+        Raises an error only when no answer came: what was recorded until then is unknown, unless each draft has a
+        trace_event_id of yours, so that it can be sent again.
+        """
+        return self._run(batch_update(as_updates(updates), attempts(self.options, timeout)))
+
+    def heartbeat(self, trace_id: str, *, step_id: str = "", timeout: float | None = None) -> Trace:
+        """Say that the producers of a trace are still alive; records no event. Raises TraceNotFound."""
+        return self._run(operations.heartbeat(self.options, trace_id, step_id=step_id, timeout=timeout))
+
+    def get_trace(
+        self, trace_id: str, *, after_sequence: int = 0, max_events: int | None = None, timeout: float | None = None
+    ) -> TraceHistory:
+        """Read a trace and its events with a greater sequence, all of them or the first `max_events`.
+
+        Raises TraceNotFound.
+        """
+        return self._run(
+            operations.get_trace(
+                self.options, trace_id, after_sequence=after_sequence, max_events=max_events, timeout=timeout
+            )
+        )
+
+    def get_by_path(
+        self, s3_path: str, *, domain: str = "", domain_id: str = "", timeout: float | None = None
+    ) -> PathMatch:
+        """Find the traces of which an event carried this exact path. Raises PathNotFound, which is a TraceNotFound."""
+        return self._run(
+            operations.get_by_path(self.options, s3_path, domain=domain, domain_id=domain_id, timeout=timeout)
+        )
+
+    def list_traces(
+        self,
+        *,
+        domain: str = "",
+        domain_id: str = "",
+        user: str = "",
+        component: str = "",
+        status: TraceStatus | None = None,
+        outcome: TraceEventStatus | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        updated_after: datetime | None = None,
+        updated_before: datetime | None = None,
+        page_size: int = 0,
+        timeout: float | None = None,
+    ) -> Iterator[Trace]:
+        """Iterate over the traces that match, newest created first; pages are read as they are needed.
+
+        `timeout` is for each page. `page_size` 0 leaves it to the server.
+        """
+        chosen = {name: value for name, value in locals().items() if name not in ("self", "page_size", "timeout")}
+        request = operations.list_request(operations.TraceFilter(**chosen), page_size)
+        return self._pages(request, timeout)
+
+    def _pages(self, request: ListTracesRequest, timeout: float | None) -> Iterator[Trace]:
+        more = True
+        while more:
+            traces, more = self._run(operations.list_page(self.options, request, timeout=timeout))
+            yield from traces
+
+    def wait(
+        self,
+        trace_id: str = "",
+        *,
+        s3_path: str = "",
+        wait_for_trace: bool = False,
+        new_only: bool = False,
+        created_after: datetime | None = None,
+        timeout: float | None = None,
+    ) -> Trace:
+        """Wait until the trace is done and return it, whatever its outcome; see `follow` for which trace that is.
+
+        Raises DeadlineExceeded when it is not done within `timeout` (None: however long it takes), TraceNotFound.
+        """
+        target = Target(
+            trace_id=trace_id,
+            s3_path=s3_path,
+            wait_for_trace=wait_for_trace,
+            new_only=new_only,
+            created_after=created_after,
+        )
+        if not target.is_registered_by_stream:
+            return self._run(wait(target, self.options, timeout=timeout, clock=time.monotonic))
+        with self._follow(target, timeout=timeout) as events:
+            for _ in events:
+                pass
+        return events.finished_trace
+
+    def follow(
+        self,
+        trace_id: str = "",
+        *,
+        s3_path: str = "",
+        after_sequence: int = 0,
+        after_event_id: str = "",
+        wait_for_trace: bool = False,
+        new_only: bool = False,
+        created_after: datetime | None = None,
+        timeout: float | None = None,
+        on_checkpoint: Callable[[Checkpoint], None] | None = None,
+        on_reconnect: Callable[[Reconnect], None] | None = None,
+    ) -> Follow:
+        """Iterate over the events of a trace until it is done: each once, in order, whatever breaks in between.
+
+        What is followed is `trace_id`, or the newest trace created with `s3_path`; of these `new_only` takes only one
+        created after the stream was registered (`start()` the iterator before you upload), `created_after` only one
+        created after that time. With `wait_for_trace` it need not exist yet. To resume an earlier follow, give the
+        sequence and the id of the last event it saw.
+
+        Raises DeadlineExceeded when the trace is not done within `timeout` (None: however long it takes),
+        TraceNotFound, HistoryChanged and CursorAhead when the history is another than before.
+        """
+        target = Target(
+            trace_id=trace_id,
+            s3_path=s3_path,
+            wait_for_trace=wait_for_trace,
+            new_only=new_only,
+            created_after=created_after,
+        )
+        return self._follow(
+            target,
+            after_sequence=after_sequence,
+            after_event_id=after_event_id,
+            timeout=timeout,
+            on_checkpoint=on_checkpoint,
+            on_reconnect=on_reconnect,
+        )
+
+    def _follow(
+        self,
+        target: Target,
+        *,
+        after_sequence: int = 0,
+        after_event_id: str = "",
+        timeout: float | None = None,
+        on_checkpoint: Callable[[Checkpoint], None] | None = None,
+        on_reconnect: Callable[[Reconnect], None] | None = None,
+    ) -> Follow:
+        following = Following(
+            target,
+            self.options,
+            after_sequence=after_sequence,
+            after_event_id=after_event_id,
+            timeout=timeout,
+            clock=time.monotonic,
+        )
+        return Follow(following, self._connection, on_checkpoint, on_reconnect)
+
+    def _run(self, operation: Operation[T]) -> T:
+        answer: Any = None
+        error: StatusError | None = None
+        try:
+            while True:
+                step = operation.send(answer) if error is None else operation.throw(error)
+                answer = error = None
+                if isinstance(step, Pause):
+                    time.sleep(step.seconds)
+                    continue
+                try:
+                    answer = self._connection.send(step)
+                except StatusError as failure:
+                    error = failure
+        except StopIteration as stop:
+            result: T = stop.value
+            return result

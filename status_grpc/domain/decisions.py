@@ -25,24 +25,23 @@ from status_grpc.domain.traces import Trace, apply, heard, record, record_first
 
 @dataclass(frozen=True, slots=True)
 class CreateTrace:
-    """Start a trace with this event, whose trace id and event id are set."""
+    """Start a trace with this event. The ids are the caller's, or were minted where it gave none."""
 
+    trace_id: str
+    trace_event_id: str
     draft: EventDraft
     content_hash: bytes
     expire_time: datetime | None = None
     #: Whether the caller chose the event's id: only then can the id have been seen before.
     retryable: bool = True
 
-    @property
-    def trace_id(self) -> str:
-        """The trace this is about."""
-        return self.draft.trace_id
-
 
 @dataclass(frozen=True, slots=True)
 class AppendEvent:
-    """Append this event, whose trace id and event id are set, to its trace."""
+    """Append this event to its trace. The ids are the caller's, or were minted where it gave none."""
 
+    trace_id: str
+    trace_event_id: str
     draft: EventDraft
     content_hash: bytes
     expected_sequence: int | None = None
@@ -50,11 +49,6 @@ class AppendEvent:
     expire_time: datetime | None = None
     #: Whether the caller chose the event's id: only then can the id have been seen before.
     retryable: bool = True
-
-    @property
-    def trace_id(self) -> str:
-        """The trace this is about."""
-        return self.draft.trace_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +100,14 @@ class Deciding:
     """Decides the writes of one transaction, in order, each seeing what those before it did.
 
     `traces` and `known` are what the store holds (read under lock), keyed by trace id and by (trace id, event id).
-    Afterwards `created` names the traces that are new, `traces` has the states to store, `recorded` the new events.
+    Afterwards `created` names the traces that are new, `traces` has the states to store (those in `changed`), and
+    `recorded` the new events with their content hash and encoded size.
     """
 
     traces: dict[str, Trace]
     known: dict[tuple[str, str], KnownEvent]
     events_per_trace: int
-    recorded: list[tuple[TraceEvent, bytes]] = field(default_factory=list)
+    recorded: list[tuple[TraceEvent, bytes, int]] = field(default_factory=list)
     created: set[str] = field(default_factory=set)
     changed: set[str] = field(default_factory=set)
 
@@ -134,36 +129,36 @@ class Deciding:
             return error
 
     def _create(self, command: CreateTrace, now: datetime) -> Decision:
-        draft = command.draft
-        trace = self.traces.get(draft.trace_id)
+        trace = self.traces.get(command.trace_id)
         if trace is not None:
-            replayed = self._replayed(trace, draft, command.content_hash)
+            replayed = self._replayed(trace, command)
             if replayed is not None and replayed.sequence == 1:
                 return replayed
-            raise TraceExists(f"a trace with id {draft.trace_id!r} exists already")
-        event = record_first(draft, now=now)
-        self.created.add(draft.trace_id)
-        return self._store(apply(None, event), event, command.content_hash, command.expire_time)
+            raise TraceExists(f"a trace with id {command.trace_id!r} exists already")
+        event = record_first(command.draft, command.trace_id, command.trace_event_id, now=now)
+        self.created.add(command.trace_id)
+        return self._store(apply(None, event), event, command)
 
     def _append(self, command: AppendEvent, now: datetime) -> Decision:
-        draft = command.draft
-        trace = self._existing(draft.trace_id)
+        trace = self._existing(command.trace_id)
         if command.retryable:
-            replayed = self._replayed(trace, draft, command.content_hash)
+            replayed = self._replayed(trace, command)
             if replayed is not None:
                 return replayed
         expected = command.expected_sequence
         if expected is not None and expected != trace.last_sequence:
             raise SequenceMismatch(
-                f"expected_sequence is {expected}, but the last sequence of trace {draft.trace_id!r} is "
+                f"expected_sequence is {expected}, but the last sequence of trace {trace.trace_id!r} is "
                 f"{trace.last_sequence}"
             )
         # The trace's time never runs backwards, whatever the clocks of the replicas say.
-        event = record(trace, draft, new_run=command.new_run, now=max(now, trace.update_time))
+        event = record(
+            trace, command.draft, command.trace_event_id, new_run=command.new_run, now=max(now, trace.update_time)
+        )
         ends_run = event.trace_status is TraceStatus.FINISHED and (command.new_run or not trace.done)
         if trace.event_count >= self.events_per_trace and not ends_run:
-            raise TraceFull(f"trace {draft.trace_id!r} has {trace.event_count} events, as many as a trace may have")
-        return self._store(apply(trace, event), event, command.content_hash, command.expire_time)
+            raise TraceFull(f"trace {trace.trace_id!r} has {trace.event_count} events, as many as a trace may have")
+        return self._store(apply(trace, event), event, command)
 
     def _beat(self, command: Beat, now: datetime) -> Decision:
         trace = heard(self._existing(command.trace_id), now=now)
@@ -177,24 +172,25 @@ class Deciding:
             raise TraceNotFound(f"there is no trace {trace_id!r}")
         return trace
 
-    def _replayed(self, trace: Trace, draft: EventDraft, content_hash: bytes) -> Replayed | None:
-        known = self.known.get((draft.trace_id, draft.trace_event_id))
+    def _replayed(self, trace: Trace, command: CreateTrace | AppendEvent) -> Replayed | None:
+        known = self.known.get((command.trace_id, command.trace_event_id))
         if known is None:
             return None
-        if known.content_hash != content_hash:
+        if known.content_hash != command.content_hash:
             raise AlreadyExists(
-                f"trace_event_id {draft.trace_event_id!r} is event {known.sequence} of trace {draft.trace_id!r}, with "
-                "other content"
+                f"trace_event_id {command.trace_event_id!r} is event {known.sequence} of trace {command.trace_id!r}, "
+                "with other content"
             )
         return Replayed(trace, known.sequence)
 
-    def _store(self, trace: Trace, event: TraceEvent, content_hash: bytes, expire_time: datetime | None) -> Recorded:
-        if expire_time is not None:
-            trace = replace(trace, expire_time=expire_time)
+    def _store(self, trace: Trace, event: TraceEvent, command: CreateTrace | AppendEvent) -> Recorded:
+        content_hash = command.content_hash
+        if command.expire_time is not None:
+            trace = replace(trace, expire_time=command.expire_time)
         self.traces[event.trace_id] = trace
         self.changed.add(event.trace_id)
         self.known[event.trace_id, event.trace_event_id] = KnownEvent(event.sequence, content_hash)
-        self.recorded.append((event, content_hash))
+        self.recorded.append((event, content_hash, command.draft.encoded_bytes))
         return Recorded(trace, event)
 
 
@@ -203,5 +199,5 @@ def keys_to_look_up(commands: Iterable[Command]) -> Mapping[str, list[str]]:
     keys: dict[str, list[str]] = {}
     for command in commands:
         if not isinstance(command, Beat) and command.retryable:
-            keys.setdefault(command.trace_id, []).append(command.draft.trace_event_id)
+            keys.setdefault(command.trace_id, []).append(command.trace_event_id)
     return keys

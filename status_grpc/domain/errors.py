@@ -43,7 +43,7 @@ class InvalidArgument(StatusError):
 
     def __init__(self, violations: list[FieldViolation] | tuple[FieldViolation, ...]) -> None:
         self.violations = tuple(violations)
-        super().__init__("; ".join(f"{v.field}: {v.description}" for v in self.violations[:5]) or None)
+        super().__init__("; ".join(f"{v.field}: {v.description}" for v in self.violations[:12]) or None)
 
     @property
     def fields(self) -> dict[str, str]:

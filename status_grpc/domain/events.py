@@ -78,6 +78,8 @@ class EventDraft:
     outputs: tuple[Dataset, ...] = ()
     step_id: str = ""
     attempt: int = 0
+    #: The size of the event as its edge received it, in bytes of protobuf. Not part of the value.
+    encoded_bytes: int = field(default=0, compare=False)
     #: Becomes the `encodings` of the event that is recorded from this draft. Not part of the value.
     encodings: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 

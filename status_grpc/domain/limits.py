@@ -30,8 +30,12 @@ class Limits:
     batch_items: int = 1000
 
 
-#: How many errors a trace's state keeps; the events keep all of them.
+#: How many errors a trace's state keeps, and how many characters of them; the events keep all.
 TRACE_ERRORS = 100
+TRACE_ERROR_LENGTH = 16 * 1024
+
+#: How much of one text of an error a trace's state keeps, in characters.
+TRACE_ERROR_TEXT_LENGTH = 1024
 
 #: How much of an exception's text a trace's state keeps, in characters.
 FAILURE_MESSAGE_LENGTH = 1024

@@ -6,12 +6,17 @@ heartbeats and its expire time a state is nothing but the fold of its events: wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from status_grpc.domain.errors import TraceNotDone
 from status_grpc.domain.events import ErrorDetail, EventDraft, TraceEvent, TraceEventStatus, TraceStatus
-from status_grpc.domain.limits import FAILURE_MESSAGE_LENGTH, TRACE_ERRORS
+from status_grpc.domain.limits import (
+    FAILURE_MESSAGE_LENGTH,
+    TRACE_ERROR_LENGTH,
+    TRACE_ERROR_TEXT_LENGTH,
+    TRACE_ERRORS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,38 +73,53 @@ class Trace:
     errors: tuple[ReportedError, ...] = ()
     error_count: int = 0
     first_failure: Failure | None = None
+    #: Counts the changes of this state, heartbeats included: tells a holder of a copy that it is old. Not part of the
+    #: value, and not told to clients.
+    revision: int = field(default=0, compare=False)
 
 
-def record_first(draft: EventDraft, *, now: datetime) -> TraceEvent:
-    """Return the event that starts a trace. The draft is valid and carries its trace id and event id."""
-    return _recorded(draft, None, sequence=1, run=1, default_status=TraceStatus.STARTED, now=now)
+def record_first(draft: EventDraft, trace_id: str, trace_event_id: str, *, now: datetime) -> TraceEvent:
+    """Return the event that starts the trace with this id. The draft is valid; the ids count, not the draft's."""
+    place = _Place(trace_id, trace_event_id, draft.domain, draft.domain_id, sequence=1, run=1)
+    return _recorded(draft, place, default_status=TraceStatus.STARTED, now=now)
 
 
-def record(trace: Trace, draft: EventDraft, *, new_run: bool = False, now: datetime) -> TraceEvent:
+def record(trace: Trace, draft: EventDraft, trace_event_id: str, *, new_run: bool = False, now: datetime) -> TraceEvent:
     """Return the event that the draft becomes when it is appended to the trace.
 
     Raises TraceNotDone when `new_run` is asked of a trace whose current run has not ended.
     """
     if new_run and not trace.done:
         raise TraceNotDone(f"run {trace.run} of trace {trace.trace_id!r} has not ended: it cannot be run again yet")
-    return _recorded(
-        draft,
-        trace,
+    place = _Place(
+        trace.trace_id,
+        trace_event_id,
+        draft.domain or trace.domain,
+        draft.domain_id or trace.domain_id,
         sequence=trace.last_sequence + 1,
         run=trace.run + 1 if new_run else trace.run,
-        default_status=TraceStatus.CONTINUE,
-        now=now,
     )
+    return _recorded(draft, place, default_status=TraceStatus.CONTINUE, now=now)
 
 
-def _recorded(
-    draft: EventDraft, trace: Trace | None, *, sequence: int, run: int, default_status: TraceStatus, now: datetime
-) -> TraceEvent:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an event stands: what its trace decides about it."""
+
+    trace_id: str
+    trace_event_id: str
+    domain: str
+    domain_id: str
+    sequence: int
+    run: int
+
+
+def _recorded(draft: EventDraft, place: _Place, *, default_status: TraceStatus, now: datetime) -> TraceEvent:
     return TraceEvent(
-        trace_id=draft.trace_id,
-        trace_event_id=draft.trace_event_id,
-        domain=draft.domain or (trace.domain if trace else ""),
-        domain_id=draft.domain_id or (trace.domain_id if trace else ""),
+        trace_id=place.trace_id,
+        trace_event_id=place.trace_event_id,
+        domain=place.domain,
+        domain_id=place.domain_id,
         start_time=draft.start_time or _not_after(now, draft.end_time),
         end_time=draft.end_time,
         trace_status=draft.trace_status or default_status,
@@ -117,9 +137,9 @@ def _recorded(
         outputs=draft.outputs,
         step_id=draft.step_id,
         attempt=draft.attempt,
-        sequence=sequence,
+        sequence=place.sequence,
         record_time=now,
-        run=run,
+        run=place.run,
         encodings=draft.encodings,
     )
 
@@ -151,13 +171,14 @@ def apply(trace: Trace | None, event: TraceEvent) -> Trace:
             event_count=trace.event_count + 1,
             failed_event_count=trace.failed_event_count + _is_failed(event),
             last_sequence=event.sequence,
+            revision=trace.revision + 1,
         )
     return _fold_into_run(trace, event)
 
 
 def heard(trace: Trace, *, now: datetime) -> Trace:
     """Return the state of the trace after a heartbeat."""
-    return replace(trace, last_heard_time=max(trace.last_heard_time, now))
+    return replace(trace, last_heard_time=max(trace.last_heard_time, now), revision=trace.revision + 1)
 
 
 def _new_trace(event: TraceEvent) -> Trace:
@@ -180,8 +201,8 @@ def _fold_into_run(trace: Trace, event: TraceEvent) -> Trace:
     """Return the state after an event of the current run, which has not ended before it."""
     finished = event.trace_status is TraceStatus.FINISHED
     errors, first_failure = trace.errors, trace.first_failure
-    if event.errors and len(errors) < TRACE_ERRORS:
-        errors = (errors + _reported(event))[:TRACE_ERRORS]
+    if event.errors:
+        errors = _with_reported(errors, event)
     if first_failure is None and _is_failed(event):
         first_failure = _failure(trace, event)
     return Trace(
@@ -207,6 +228,7 @@ def _fold_into_run(trace: Trace, event: TraceEvent) -> Trace:
         errors=errors,
         error_count=trace.error_count + len(event.errors),
         first_failure=first_failure,
+        revision=trace.revision + 1,
     )
 
 
@@ -214,10 +236,26 @@ def _is_failed(event: TraceEvent) -> bool:
     return event.trace_event_status is TraceEventStatus.FAILED
 
 
-def _reported(event: TraceEvent) -> tuple[ReportedError, ...]:
-    return tuple(
-        ReportedError(event.component, event.operation, event.sequence, event.step_id, error) for error in event.errors
-    )
+def _with_reported(errors: tuple[ReportedError, ...], event: TraceEvent) -> tuple[ReportedError, ...]:
+    """Return the errors with those of the event, as far as there is room: a state must stay small."""
+    kept = list(errors)
+    length = sum(_length(reported.error) for reported in kept)
+    for error in event.errors:
+        summary = _summary(error)
+        length += _length(summary)
+        if kept and (len(kept) >= TRACE_ERRORS or length > TRACE_ERROR_LENGTH):
+            break
+        kept.append(ReportedError(event.component, event.operation, event.sequence, event.step_id, summary))
+    return tuple(kept)
+
+
+def _summary(error: ErrorDetail) -> ErrorDetail:
+    """Return the error as a state keeps it: its texts, cut when they are very long. The details are in the event."""
+    return ErrorDetail({tag: text[:TRACE_ERROR_TEXT_LENGTH] for tag, text in error.message.items()})
+
+
+def _length(error: ErrorDetail) -> int:
+    return sum(map(len, error.message.values()))
 
 
 def _failure(trace: Trace, event: TraceEvent) -> Failure:

@@ -18,9 +18,10 @@ ERROR_DOMAIN = "status-grpc"
 #: The metadata key under which gRPC carries a google.rpc.Status with details.
 DETAILS_KEY = "grpc-status-details-bin"
 
-#: How much of a message goes out: HTTP/2 peers refuse large trailers (8 KiB by default).
-_LONGEST_MESSAGE = 1000
-_MOST_VIOLATIONS = 20
+#: How much of an error goes out: peers refuse trailers of more than 8 KiB, and both parts grow in transit (a message by
+#: percent-encoding, the details by base64).
+_LONGEST_MESSAGE_BYTES = 2000
+_MOST_VIOLATION_BYTES = 2500
 
 CODES: dict[type[StatusError], grpc.StatusCode] = {
     errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
@@ -49,27 +50,37 @@ _BY_REASON: dict[str, type[StatusError]] = {kind.reason: kind for kind in CODES}
 # What an error without our ErrorInfo is taken for: made by the gRPC core or by something in between. First in the table
 # wins, so that NOT_FOUND is TraceNotFound.
 _BY_CODE: dict[grpc.StatusCode, type[StatusError]] = {}
-for _kind, _code in CODES.items():
-    _BY_CODE.setdefault(_code, _kind)
+for _error, _code in CODES.items():
+    _BY_CODE.setdefault(_code, _error)
 
 
 def encode_error(error: StatusError) -> status_pb2.Status:
     """Return the error as google.rpc.Status, with ErrorInfo and what else belongs to its kind."""
     code = CODES[type(error)]
-    status = status_pb2.Status(code=code.value[0], message=error.message[:_LONGEST_MESSAGE])
+    status = status_pb2.Status(code=code.value[0], message=_fitting(error.message))
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN)
     if isinstance(error, errors.Internal) and error.incident:
         info.metadata["incident"] = error.incident
     status.details.add().Pack(info)
     if isinstance(error, InvalidArgument):
         bad_request = error_details_pb2.BadRequest()
-        for violation in error.violations[:_MOST_VIOLATIONS]:
+        for violation in error.violations:
             bad_request.field_violations.add(field=violation.field[:200], description=violation.description[:300])
+            if bad_request.ByteSize() > _MOST_VIOLATION_BYTES:
+                break
         status.details.add().Pack(bad_request)
     if isinstance(error, errors.PassingError):
         retry = error_details_pb2.RetryInfo(retry_delay=encode_duration(error.retry_after))
         status.details.add().Pack(retry)
     return status
+
+
+def _fitting(message: str) -> str:
+    """Return as much of the message as fits once it is percent-encoded: three bytes for each that is not ASCII."""
+    if len(message) * 9 <= _LONGEST_MESSAGE_BYTES:
+        return message
+    room = _LONGEST_MESSAGE_BYTES // (1 if message.isascii() else 3)
+    return message.encode()[:room].decode(errors="ignore")
 
 
 def decode_error(code: grpc.StatusCode, message: str | None, details: bytes | None) -> StatusError:

@@ -71,6 +71,7 @@ def decode_draft(message: trace_pb2.TraceEvent, limits: Limits, violations: list
         outputs=tuple(Dataset(d.uri, d.version) for d in message.outputs) if message.outputs else (),
         step_id=message.step_id,
         attempt=message.attempt,
+        encoded_bytes=message.ByteSize(),
         encodings={_REQUESTED: message},
     )
 
@@ -125,7 +126,7 @@ def encode_event(event: TraceEvent) -> bytes:
 
 def _completed(message: trace_pb2.TraceEvent, event: TraceEvent) -> trace_pb2.TraceEvent:
     """Make the message of the request into that of the event that was recorded from it."""
-    message.DiscardUnknownFields()  # type: ignore[no-untyped-call]
+    message.DiscardUnknownFields()
     message.trace_id = event.trace_id
     message.trace_event_id = event.trace_event_id
     message.domain = event.domain

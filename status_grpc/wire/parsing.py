@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
@@ -37,7 +37,7 @@ def parser(kind: type[M]) -> Callable[[bytes], M | Malformed[M]]:
         try:
             return parse(data)
         except DecodeError:
-            return Malformed(_diagnose(data, kind.DESCRIPTOR))
+            return Malformed(_diagnose(data, cast(Descriptor, kind.DESCRIPTOR)))
 
     return deserialize
 

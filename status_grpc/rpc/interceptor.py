@@ -1,0 +1,57 @@
+"""What is wrapped around every call: errors become google.rpc statuses, and what fails is logged."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import structlog
+from grpc_interceptor.server import AsyncServerInterceptor
+
+from status_grpc.domain.errors import Internal, InvalidArgument, StatusError
+from status_grpc.wire.errors import CODES, DETAILS_KEY, encode_error
+from status_grpc.wire.parsing import Malformed
+
+log = structlog.get_logger(__name__)
+
+
+class CallInterceptor(AsyncServerInterceptor):
+    """Runs a call and translates how it ended. Nothing ends as UNKNOWN, and no internal text leaves the server."""
+
+    async def intercept(
+        self,
+        method: Callable[[Any, Any], Any],
+        request_or_iterator: Any,
+        context: grpc.aio.ServicerContext[Any, Any],
+        method_name: str,
+    ) -> Any:
+        """Run the call; abort it with the error's code and details when one is raised."""
+        try:
+            if type(request_or_iterator) is Malformed:
+                raise InvalidArgument([request_or_iterator.violation])
+            result = method(request_or_iterator, context)
+            if hasattr(result, "__aiter__"):
+                return result  # the reflection and health services, which are not ours
+            return await result
+        except StatusError as raised:
+            error = raised
+        except (asyncio.CancelledError, grpc.aio.AbortError):
+            raise
+        except Exception as unforeseen:
+            if context.done():
+                # The client is gone: what failed is the writing to it.
+                raise asyncio.CancelledError from unforeseen
+            incident = uuid.uuid4().hex[:12]
+            log.exception("call failed unexpectedly", method=method_name, incident=incident)
+            error = Internal(f"the server failed; its log has the cause under {incident}", incident=incident)
+        log.info("call failed", method=method_name, code=CODES[type(error)].name, reason=error.reason)
+        await _abort(context, error)
+
+
+async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: StatusError) -> None:
+    status = encode_error(error)
+    metadata = ((DETAILS_KEY, status.SerializeToString()),)
+    await context.abort(CODES[type(error)], status.message, metadata)

@@ -1,0 +1,1 @@
+"""The server process: settings, composition, life from start to drain."""

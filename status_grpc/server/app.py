@@ -1,0 +1,159 @@
+"""Puts the server together from its settings, starts it, and stops it without losing anything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import grpc
+import structlog
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from status_grpc.domain.decisions import Command, Decision
+from status_grpc.rpc.handlers import SERVICE_NAME, status_service_handler
+from status_grpc.rpc.health import Health
+from status_grpc.rpc.interceptor import CallInterceptor
+from status_grpc.rpc.requests import Requests
+from status_grpc.rpc.servicer import StatusServicer
+from status_grpc.server.settings import Settings, SettingsError
+from status_grpc.service.expiry import Expiry
+from status_grpc.service.feeds import Feeds
+from status_grpc.service.following import Following, FollowSettings
+from status_grpc.service.traces import Traces
+from status_grpc.storage.dialects import open_database
+from status_grpc.storage.group_commit import GroupCommit
+from status_grpc.storage.schema import upgrade
+from status_grpc.storage.store import Store
+
+log = structlog.get_logger(__name__)
+
+_HEALTH_SECONDS = 2.0
+#: The share of the drain in which the ends of streams are spread; the rest is for the last of them to be read.
+_SPREAD_OF_DRAIN = 0.8
+
+assert error_details_pb2.DESCRIPTOR  # in the descriptor pool, so that reflection can explain the details of errors
+
+
+class StatusServer:
+    """One server process."""
+
+    def __init__(self, settings: Settings) -> None:
+        limits = settings.event_limits()
+        self._settings = settings
+        self._database = open_database(settings.database_url)
+        self._store = Store(self._database, events_per_trace=limits.events_per_trace)
+        self._feeds = Feeds(self._store, poll_seconds=settings.poll_seconds)
+        self._writer = GroupCommit(
+            self._commit, queue_commands=settings.queue_commands, queue_bytes=settings.queue_bytes
+        )
+        traces = Traces(self._store, self._writer, expire_after_seconds=settings.expire_after_seconds)
+        self._following = Following(
+            self._store,
+            self._feeds,
+            FollowSettings(
+                checkpoint_seconds=settings.checkpoint_seconds,
+                longest_seconds=settings.stream_seconds,
+                most_followers=settings.max_streams,
+                most_followers_per_caller=settings.max_streams_per_caller,
+            ),
+        )
+        self._expiry = Expiry(self._store, traces, every_seconds=settings.expiry_check_seconds)
+        self._health = Health(self._store.ping, every_seconds=_HEALTH_SECONDS)
+        servicer = StatusServicer(
+            traces,
+            self._following,
+            Requests(limits),
+            write_timeout_seconds=settings.write_timeout_seconds,
+        )
+        self._grpc = grpc.aio.server(interceptors=[CallInterceptor()], options=_server_options(settings))
+        self._grpc.add_generic_rpc_handlers((status_service_handler(servicer),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._grpc)
+        names = (SERVICE_NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._grpc)
+
+    async def start(self) -> str:
+        """Start to serve; return the address that is listened on, HOST:PORT.
+
+        Raises SettingsError when the address is taken or a TLS file cannot be read, SchemaMismatch when the database
+        was upgraded by a later release, and Unavailable when it cannot be opened.
+        """
+        await self._database.open()
+        await self._database.write(upgrade)
+        self._writer.start()
+        self._feeds.start()
+        self._expiry.start()
+        port = self._bind()
+        await self._health.start()
+        await self._grpc.start()
+        return _with_port(self._settings.listen, port)
+
+    def _bind(self) -> int:
+        settings = self._settings
+        try:
+            if settings.tls_cert is None:
+                return self._grpc.add_insecure_port(settings.listen)
+            return self._grpc.add_secure_port(settings.listen, _credentials(settings))
+        except OSError as error:
+            raise SettingsError(f"{error.filename}: {error.strerror}") from error
+        except RuntimeError as error:
+            raise SettingsError(f"cannot listen on {settings.listen}: is the port taken, the address wrong?") from error
+
+    async def stop(self, drain_seconds: float | None = None) -> None:
+        """Drain and stop: no new calls, streams end spread over the time, writes under way are committed first."""
+        seconds = self._settings.drain_seconds if drain_seconds is None else drain_seconds
+        await self._health.drain()
+        self._following.drain(seconds * _SPREAD_OF_DRAIN)
+        await self._grpc.stop(seconds)
+        await self._expiry.close()
+        await self._feeds.close()
+        await self._writer.close()
+        await self._database.close()
+
+    async def _commit(self, commands: Sequence[Command]) -> list[Decision]:
+        decisions = await self._store.commit(commands)
+        self._feeds.publish(decisions)
+        return decisions
+
+
+def _server_options(settings: Settings) -> list[tuple[str, int]]:
+    return [
+        # Two servers on one port by mistake would each get half of the calls.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", settings.max_request_bytes),
+        # Together with the client's keepalive of 30 s: a dead peer is noticed, and no ping is taken for an attack.
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.max_pings_without_data", 0),
+    ]
+
+
+def _credentials(settings: Settings) -> grpc.ServerCredentials:
+    assert settings.tls_cert is not None
+    assert settings.tls_key is not None
+    client_ca = settings.tls_client_ca.read_bytes() if settings.tls_client_ca else None
+    return grpc.ssl_server_credentials(
+        [(settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())],
+        root_certificates=client_ca,
+        require_client_auth=client_ca is not None,
+    )
+
+
+def _with_port(listen: str, port: int) -> str:
+    if listen.startswith("unix"):
+        return listen
+    return f"{listen.rpartition(':')[0]}:{port}"
+
+
+async def run_until(server: StatusServer, stopping: asyncio.Event) -> None:
+    """Start the server, say on standard output where it listens, and drain it once `stopping` is set."""
+    address = await server.start()
+    print(f"status-grpc is listening on {address}", flush=True)  # noqa: T201 - this line is the program's output
+    log.info("started", address=address)
+    await stopping.wait()
+    log.info("draining")
+    await server.stop()
+    log.info("stopped")

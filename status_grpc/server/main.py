@@ -1,0 +1,46 @@
+"""Runs the server until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+
+import structlog
+
+from status_grpc.server.app import StatusServer, run_until
+from status_grpc.server.logs import configure_logs
+from status_grpc.server.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once."""
+    configure_logs(settings.log_level, settings.log_format)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _stop, stopping, number)
+    await run_until(StatusServer(settings), stopping)
+
+
+def _stop(stopping: asyncio.Event, number: int) -> None:
+    if stopping.is_set():
+        log.warning("told to stop again: ending at once")
+        os._exit(128 + number)
+    stopping.set()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # it does not exist for every platform
+        return None
+    return uvloop.new_event_loop

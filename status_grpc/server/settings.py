@@ -1,0 +1,156 @@
+"""What can be set: by flags, by STATUS_GRPC_* variables, by a TOML file; in this order, the first that says so wins."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from status_grpc.domain.limits import Limits
+
+_LIMIT_NAMES = tuple(field.name for field in fields(Limits))
+
+
+class SettingsError(Exception):
+    """The settings do not fit together; the message says which and why."""
+
+
+class Settings(BaseSettings):
+    """The settings of `status-grpc serve`. The descriptions are its --help."""
+
+    model_config = SettingsConfigDict(env_prefix="STATUS_GRPC_", extra="forbid", env_ignore_empty=True)
+
+    listen: str = Field("127.0.0.1:50051", description="HOST:PORT to listen on; port 0 picks a free one.")
+    insecure: bool = Field(
+        False,
+        description="Allow listening beyond this machine without TLS: anyone who can reach it can read and write.",
+    )
+    tls_cert: Path | None = Field(None, description="PEM file with the server's certificate chain; turns TLS on.")
+    tls_key: Path | None = Field(None, description="PEM file with the private key of --tls-cert.")
+    tls_client_ca: Path | None = Field(
+        None, description="PEM file with the authorities whose clients are let in; turns mutual TLS on."
+    )
+    database_url: str = Field(
+        "sqlite+aiosqlite:///status-grpc.db",
+        description="SQLAlchemy URL of the database. The default is a file in the current folder.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
+    log_format: Literal["json", "console"] = Field(
+        "json", description="Logs go to standard error: one JSON object a line, or for people."
+    )
+    drain_seconds: float = Field(
+        20.0, ge=0, description="How long a stopping server lets calls and streams run on, in seconds."
+    )
+    checkpoint_seconds: float = Field(
+        15.0, gt=0, description="How often a stream with nothing to tell says that it is alive, in seconds."
+    )
+    stream_seconds: float = Field(
+        900.0, gt=0, description="How long a stream lives, about; clients resume on whatever replica answers. Seconds."
+    )
+    max_streams: int = Field(10_000, gt=0, description="How many streams and waits this server serves at once.")
+    max_streams_per_caller: int = Field(10_000, gt=0, description="The same for one caller's address.")
+    write_timeout_seconds: float = Field(
+        60.0, gt=0, description="How long a stream waits for a client that does not read, in seconds."
+    )
+    poll_seconds: float = Field(
+        1.0, gt=0, description="How often the database is asked for what other servers wrote, in seconds."
+    )
+    queue_commands: int = Field(10_000, gt=0, description="How many writes may wait to be committed.")
+    queue_bytes: int = Field(64 * 1024 * 1024, gt=0, description="How many bytes of events may wait to be committed.")
+    max_request_bytes: int = Field(4 * 1024 * 1024, gt=0, description="How large one request may be, in bytes.")
+    expire_after_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="When a trace that was created without an expire_time ends as FAILED, in seconds. Default: never.",
+    )
+    expiry_check_seconds: float = Field(
+        5.0, gt=0, description="How often traces whose expire_time has come are looked for, in seconds."
+    )
+    limits: dict[str, int] = Field(
+        default_factory=dict,
+        description="NAME=NUMBER: a limit on what one event or request may hold. Names: "
+        + ", ".join(_LIMIT_NAMES)
+        + ".",
+    )
+
+    @field_validator("limits")
+    @classmethod
+    def _known_limits(cls, limits: dict[str, int]) -> dict[str, int]:
+        for name, value in limits.items():
+            if name not in _LIMIT_NAMES:
+                raise ValueError(f"{name!r} is not a limit; there are: {', '.join(_LIMIT_NAMES)}")
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1")
+        return limits
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Settings:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together: give both or neither")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("tls_client_ca needs tls_cert and tls_key")
+        if self.tls_cert is None and not self.insecure and not is_loopback(self.listen):
+            raise ValueError(
+                f"listening on {self.listen} would let anyone who can reach it read and write without TLS: give "
+                "--tls-cert and --tls-key, or --insecure if something in front of this server keeps others out"
+            )
+        return self
+
+    def event_limits(self) -> Limits:
+        """Return the limits on what one event or request may hold."""
+        return replace(Limits(), **self.limits)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the sources in order: flags, environment, file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, cls.settings_file)
+
+    #: The TOML file to read.
+    settings_file: ClassVar[Path | None] = None
+
+
+def load_settings(flags: dict[str, Any], file: Path | None = None) -> Settings:
+    """Return the settings from flags (only those that were given), the environment and a TOML file.
+
+    Raises SettingsError with a sentence for each thing that is wrong.
+    """
+    if file is not None and not file.is_file():
+        raise SettingsError(f"{file}: there is no such settings file")
+    source = type("Settings", (Settings,), {"settings_file": file, "__doc__": Settings.__doc__})
+    try:
+        settings: Settings = source(**flags)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_sentence(item) for item in error.errors())) from None
+    except ValueError as error:  # a TOML file that is none, a variable that is no JSON
+        raise SettingsError(str(error)) from None
+    return settings
+
+
+def _sentence(item: Any) -> str:
+    place = ".".join(str(part) for part in item["loc"])
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
+
+
+def is_loopback(listen: str) -> bool:
+    """Return whether an address to listen on can only be reached from this machine."""
+    if listen.startswith(("unix:", "unix-abstract:")):
+        return True
+    host = listen.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

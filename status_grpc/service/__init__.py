@@ -1,0 +1,1 @@
+"""The use cases, in domain types: no gRPC, no HTTP, no SQL."""

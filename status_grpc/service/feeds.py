@@ -1,0 +1,356 @@
+"""What the followers of one process share: per trace one copy of its state and its latest events.
+
+A feed is read from the store once for all its followers, whatever their number, and kept up to date by the writes of
+this process as they commit and by one poll per process for those of others. A follower holds a cursor and nothing else:
+one that falls behind what its feed remembers reads pages from the store, and costs no memory meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from status_grpc.domain.decisions import Decision, Heard, Recorded
+from status_grpc.domain.errors import HistoryChanged, StatusError
+from status_grpc.domain.events import TraceEvent
+from status_grpc.domain.traces import Trace
+from status_grpc.storage.store import Store
+
+log = structlog.get_logger(__name__)
+
+#: How many events a feed remembers, and how many bytes of them.
+_WINDOW_EVENTS = 512
+_WINDOW_BYTES = 2 * 1024 * 1024
+#: What a page of history holds, and how many pages a feed remembers: followers that start together read together.
+_PAGE_EVENTS = 200
+_PAGE_BYTES = 1024 * 1024
+_PAGES = 2
+#: How many followers are woken before the loop looks at the network again: with many of them a write that arrives
+#: meanwhile would otherwise wait for all.
+_WOKEN_TOGETHER = 16
+
+
+class Signal:
+    """Wakes one waiting task. A signal that comes while nobody waits is kept."""
+
+    __slots__ = ("_set", "_waiting", "due", "queued")
+
+    def __init__(self) -> None:
+        self._set = False
+        self._waiting: asyncio.Future[None] | None = None
+        #: When to wake the task even if nothing happens, in the loop's time.
+        self.due = float("inf")
+        #: Whether it is about to be set.
+        self.queued = False
+
+    def set(self) -> None:
+        """Wake the task."""
+        self._set = True
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    async def wait(self, due: float) -> None:
+        """Return at the next signal, or soon after `due` in the loop's time."""
+        if not self._set:
+            self.due = due
+            self._waiting = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+        self._set = False
+
+
+class TraceFeed:
+    """One trace, as its followers in this process see it."""
+
+    def __init__(self, trace_id: str, store: Store, wake: Callable[[Iterable[Signal]], None]) -> None:
+        self.trace_id = trace_id
+        self.signals: set[Signal] = set()
+        #: The state, None while the trace does not exist.
+        self.trace: Trace | None = None
+        #: When the store was last read successfully for this trace.
+        self.read_time: datetime | None = None
+        #: Whether the history that was followed is no longer that of the trace.
+        self.broken = False
+        self._store = store
+        self._wake = wake
+        # The latest events, without a gap; they need not reach up to the state's last_sequence.
+        self._window: deque[TraceEvent] = deque()
+        self._window_bytes = 0
+        self._pages: OrderedDict[int, asyncio.Task[list[TraceEvent]]] = OrderedDict()
+        self._publications = 0
+        self._reading: asyncio.Task[None] | None = None
+        self._next_reading: asyncio.Task[None] | None = None
+
+    def publish(self, trace: Trace, event: TraceEvent | None) -> None:
+        """Take in what this process has committed (no event: a heartbeat), in the order of its commits."""
+        self._publications += 1
+        if self.trace is not None and trace.revision != self.trace.revision + 1:
+            return  # heard from the store already, or others wrote in between, and the poll finds that
+        if event is not None:
+            self._remember(event)
+        self.trace = trace
+        self._wake(self.signals)
+
+    def refresh(self) -> asyncio.Future[None]:
+        """Read the store; done when the state is at least as new as this call. All who ask meanwhile share one read."""
+        if self._next_reading is None:
+            self._next_reading = asyncio.create_task(self._refresh_after(self._reading))
+            self._next_reading.add_done_callback(_seen)
+        return asyncio.shield(self._next_reading)
+
+    async def _refresh_after(self, reading: asyncio.Task[None] | None) -> None:
+        if reading is not None:
+            await asyncio.wait([reading])
+        # Who asks from here on needs another read: this one may not see what they know to be written.
+        self._reading, self._next_reading = self._next_reading, None
+        await self._refresh()
+
+    async def _refresh(self) -> None:
+        began, publications = datetime.now(UTC), self._publications
+        trace = await self._store.get_trace(self.trace_id)
+        if _older(trace, self.trace):
+            if publications == self._publications:
+                self._break("the trace went back")
+            return  # else this process has published something newer meanwhile
+        self.read_time = began
+        if trace is not None and (self.trace is None or trace.revision != self.trace.revision):
+            await self._catch_up(trace)
+
+    async def _catch_up(self, trace: Trace) -> None:
+        """Take in what others wrote: into the window if that follows on, else followers find it in pages."""
+        if self._window:
+            last = self._window[-1]
+            events = await self._store.read_events(
+                trace, after=last.sequence - 1, count=_PAGE_EVENTS, most_bytes=_PAGE_BYTES
+            )
+            if not events or events[0].trace_event_id != last.trace_event_id:
+                return self._break("an event became another one")
+            for event in events:
+                if event.sequence > self._window[-1].sequence:
+                    self._remember(event)
+        if not _older(trace, self.trace):
+            self.trace = trace
+        return self._wake(self.signals)
+
+    def _break(self, cause: str) -> None:
+        log.warning("the history of a followed trace has changed", trace_id=self.trace_id, cause=cause)
+        self.broken = True
+        self._wake(self.signals)
+
+    def _remember(self, event: TraceEvent) -> None:
+        if self._window and event.sequence != self._window[-1].sequence + 1:
+            self._window.clear()
+            self._window_bytes = 0
+        self._window.append(event)
+        self._window_bytes += _size(event)
+        while len(self._window) > _WINDOW_EVENTS or (self._window_bytes > _WINDOW_BYTES and len(self._window) > 1):
+            self._window_bytes -= _size(self._window.popleft())
+
+    def forget_pages(self) -> None:
+        """Drop the pages of history: those who started together have read them."""
+        self._pages.clear()
+
+    async def events_after(self, cursor: int, event_id: str) -> Sequence[TraceEvent]:
+        """Return the events that follow `cursor`, at least one if the state has one; empty when caught up.
+
+        `event_id` is the id of the event at the cursor, empty if that is not known. Raises HistoryChanged when another
+        one is there now, Unavailable when the store cannot be read.
+        """
+        if self.broken:
+            raise HistoryChanged
+        trace, window = self.trace, self._window
+        if trace is None or cursor >= trace.last_sequence:
+            return ()
+        if window and window[0].sequence <= cursor + 1 <= window[-1].sequence:
+            first = cursor + 1 - window[0].sequence
+            return [window[index] for index in range(first, len(window))]
+        page = await self._page(trace, cursor)
+        if cursor and event_id and page[0].trace_event_id != event_id:
+            raise HistoryChanged
+        return page[1:] if cursor else page
+
+    async def _page(self, trace: Trace, cursor: int) -> list[TraceEvent]:
+        """Return a page of history from the event at the cursor on (it tells whether the history is still the same)."""
+        task = self._pages.get(cursor)
+        if task is None or _failed(task):
+            task = self._pages[cursor] = asyncio.create_task(self._read_page(trace, cursor))
+            task.add_done_callback(_seen)
+            while len(self._pages) > _PAGES:
+                self._pages.popitem(last=False)
+        return await asyncio.shield(task)
+
+    async def _read_page(self, trace: Trace, cursor: int) -> list[TraceEvent]:
+        anchor = 1 if cursor else 0
+        page = await self._store.read_events(
+            trace,
+            after=cursor - anchor,
+            count=_PAGE_EVENTS + anchor,
+            most_bytes=_PAGE_BYTES,
+            at_least=1 + anchor,
+        )
+        if len(page) <= anchor:
+            raise HistoryChanged
+        return page
+
+
+def _size(event: TraceEvent) -> int:
+    """Return about how many bytes of memory an event takes."""
+    texts = (event.status_body, event.meta, event.errors)
+    encoded = event.encodings.values()
+    return 1000 + sum(len(item) for item in encoded if isinstance(item, bytes)) + (500 * sum(map(bool, texts)))
+
+
+def _older(trace: Trace | None, known: Trace | None) -> bool:
+    """Return whether a state is from before, or beside, the one that is known."""
+    return known is not None and (
+        trace is None or trace.revision < known.revision or trace.create_time != known.create_time
+    )
+
+
+class Feeds:
+    """The feeds of this process: hands them out, keeps them up to date, and wakes who waits."""
+
+    def __init__(self, store: Store, *, poll_seconds: float) -> None:
+        self._store = store
+        self._poll_seconds = poll_seconds
+        self._feeds: dict[str, TraceFeed] = {}
+        self._path_signals: dict[str, set[Signal]] = {}
+        self._path_created: dict[str, datetime] = {}
+        self._to_wake: deque[Signal] = deque()
+        self._waking = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to poll."""
+        self._tasks = [asyncio.create_task(self._poll(), name="poll"), asyncio.create_task(self._tick(), name="tick")]
+
+    async def close(self) -> None:
+        """Stop polling."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def join(self, trace_id: str, signal: Signal) -> TraceFeed:
+        """Return the trace's feed, which from now on sets the signal whenever it changes."""
+        feed = self._feeds.get(trace_id)
+        if feed is None or feed.broken:
+            feed = self._feeds[trace_id] = TraceFeed(trace_id, self._store, self._wake_all)
+        feed.signals.add(signal)
+        return feed
+
+    def leave(self, feed: TraceFeed, signal: Signal) -> None:
+        """Undo `join`; a feed that nobody follows is forgotten."""
+        feed.signals.discard(signal)
+        if not feed.signals and self._feeds.get(feed.trace_id) is feed:
+            del self._feeds[feed.trace_id]
+
+    def watch_path(self, s3_path: str, signal: Signal) -> None:
+        """From now on set the signal when a trace is created with the path."""
+        self._path_signals.setdefault(s3_path, set()).add(signal)
+
+    def unwatch_path(self, s3_path: str, signal: Signal) -> None:
+        """Undo `watch_path`."""
+        signals = self._path_signals.get(s3_path)
+        if signals is not None:
+            signals.discard(signal)
+            if not signals:
+                del self._path_signals[s3_path]
+                self._path_created.pop(s3_path, None)
+
+    def publish(self, decisions: Iterable[Decision]) -> None:
+        """Tell followers in this process what it has committed."""
+        if not self._feeds and not self._path_signals:
+            return
+        for decision in decisions:
+            if isinstance(decision, Recorded):
+                event = decision.event
+                if event.sequence == 1 and event.s3_path in self._path_signals:
+                    self._wake_all(self._path_signals[event.s3_path])
+                feed = self._feeds.get(event.trace_id)
+                if feed is not None:
+                    feed.publish(decision.trace, event)
+            elif isinstance(decision, Heard):
+                feed = self._feeds.get(decision.trace.trace_id)
+                if feed is not None:
+                    feed.publish(decision.trace, None)
+
+    def _wake_all(self, signals: Iterable[Signal]) -> None:
+        for signal in signals:
+            if not signal.queued:
+                signal.queued = True
+                self._to_wake.append(signal)
+        if not self._waking and self._to_wake:
+            self._waking = True
+            self._wake_some()
+
+    def _wake_some(self) -> None:
+        for _ in range(min(_WOKEN_TOGETHER, len(self._to_wake))):
+            signal = self._to_wake.popleft()
+            signal.queued = False
+            signal.set()
+        if self._to_wake:
+            asyncio.get_running_loop().call_soon(self._wake_some)
+        else:
+            self._waking = False
+
+    def all_signals(self) -> Iterable[Signal]:
+        """Return the signals of all who wait in this process."""
+        for feed in self._feeds.values():
+            yield from feed.signals
+        for signals in self._path_signals.values():
+            yield from signals
+
+    async def _tick(self) -> None:
+        """Wake whose time has come: one timer for all, since a timer each would cost more than the wait itself."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(min(0.25, self._poll_seconds))
+            now = loop.time()
+            self._wake_all([signal for signal in self.all_signals() if signal.due <= now])
+
+    async def _poll(self) -> None:
+        """See what other processes have written: one question about all that is followed here."""
+        while True:
+            # Jittered, so that replicas that started together do not ask together.
+            await asyncio.sleep(self._poll_seconds * random.uniform(0.8, 1.0))  # noqa: S311
+            if self._feeds or self._path_signals:
+                try:
+                    await self._poll_once()
+                except StatusError:
+                    pass  # the database is away: followers keep their place, and see the old read_time
+                except Exception:
+                    log.exception("polling for changes failed")
+
+    async def _poll_once(self) -> None:
+        began = datetime.now(UTC)
+        feeds, paths = dict(self._feeds), list(self._path_signals)
+        revisions, created = await self._store.changes(list(feeds), paths)
+        for trace_id, feed in feeds.items():
+            feed.forget_pages()
+            if revisions.get(trace_id) == (feed.trace.revision if feed.trace else None):
+                feed.read_time = max(feed.read_time or began, began)
+            else:
+                feed.refresh().add_done_callback(_seen)
+        for s3_path, newest in created.items():
+            signals = self._path_signals.get(s3_path)
+            if signals and self._path_created.get(s3_path) != newest:
+                self._path_created[s3_path] = newest
+                self._wake_all(signals)
+
+
+def _failed(task: asyncio.Task[list[TraceEvent]]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
+
+
+def _seen(done: asyncio.Future[Any]) -> None:
+    """Look at how a task ended: those who asked for it may be gone, and asyncio reports what nobody looked at."""
+    if not done.cancelled():
+        done.exception()

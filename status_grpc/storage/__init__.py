@@ -1,0 +1,1 @@
+"""Where traces are kept: tables, transactions, group commit, migrations."""

@@ -1,0 +1,172 @@
+"""Group commit: writes that arrive while a transaction is being committed share the next one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from status_grpc.domain.decisions import Beat, Command, Decision
+from status_grpc.domain.errors import Draining, Overloaded, StatusError, Unavailable
+
+log = structlog.get_logger(__name__)
+
+Commit = Callable[[Sequence[Command]], Awaitable[list[Decision]]]
+
+
+@dataclass(slots=True)
+class _Submission:
+    """The commands of one caller: they share a transaction and keep their order."""
+
+    commands: Sequence[Command]
+    size: int
+    answer: asyncio.Future[list[Decision]] = field(repr=False)
+
+
+class GroupCommit:
+    """Commits what callers submit, many at a time, and answers each once its own commands are durable.
+
+    A caller that is cancelled before its commands are taken is skipped; after that its write stands. A command that
+    breaks a transaction fails alone: the others are committed again without it.
+    """
+
+    #: How much one transaction takes: more would make its callers wait without making anything faster.
+    MOST_COMMANDS = 256
+    MOST_BYTES = 4 * 1024 * 1024
+
+    def __init__(self, commit: Commit, *, queue_commands: int, queue_bytes: int) -> None:
+        self._commit = commit
+        self._queue_commands = queue_commands
+        self._queue_bytes = queue_bytes
+        self._queue: deque[_Submission] = deque()
+        self._queued_commands = 0
+        self._queued_bytes = 0
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to commit."""
+        self._task = asyncio.create_task(self._run(), name="group-commit")
+
+    async def close(self) -> None:
+        """Refuse new submissions, commit what is queued, and return when that is answered."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+
+    def submit(self, commands: Sequence[Command]) -> asyncio.Future[list[Decision]]:
+        """Return the future decisions of the commands, in their order.
+
+        Raises Overloaded when the queue is full and Draining after `close`. The future fails with Unavailable when the
+        database did; the same commands may then be submitted again.
+        """
+        if self._closing:
+            raise Draining
+        size = sum(0 if isinstance(command, Beat) else command.draft.encoded_bytes for command in commands)
+        if self._queue and (
+            self._queued_commands + len(commands) > self._queue_commands
+            or self._queued_bytes + size > self._queue_bytes
+        ):
+            raise Overloaded("too many writes are waiting to be committed; try again shortly")
+        answer: asyncio.Future[list[Decision]] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Submission(commands, size, answer))
+        self._queued_commands += len(commands)
+        self._queued_bytes += size
+        self._wake.set()
+        return answer
+
+    async def _run(self) -> None:
+        while True:
+            if not self._queue:
+                if self._closing:
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            batch = self._take()
+            if batch:
+                await self._commit_batch(batch)
+
+    def _take(self) -> list[_Submission]:
+        batch: list[_Submission] = []
+        commands = size = 0
+        while self._queue:
+            following = self._queue[0]
+            if batch and (
+                commands + len(following.commands) > self.MOST_COMMANDS or size + following.size > self.MOST_BYTES
+            ):
+                break
+            self._queue.popleft()
+            self._queued_commands -= len(following.commands)
+            self._queued_bytes -= following.size
+            if following.answer.cancelled():
+                continue
+            batch.append(following)
+            commands += len(following.commands)
+            size += following.size
+        return batch
+
+    async def _commit_batch(self, batch: list[_Submission]) -> None:
+        commands = [command for submission in batch for command in submission.commands]
+        try:
+            decisions = await self._commit(commands)
+        except StatusError as error:
+            for submission in batch:
+                _fail(submission, error)
+        except Exception as error:
+            await self._commit_apart(batch, error)
+        else:
+            position = 0
+            for submission in batch:
+                end = position + len(submission.commands)
+                _answer(submission, decisions[position:end])
+                position = end
+
+    async def _commit_apart(self, batch: list[_Submission], error: Exception) -> None:
+        """Commit each submission by itself, and each command of one that fails again, so that the bad one is alone."""
+        if len(batch) > 1:
+            for submission in batch:
+                await self._commit_batch([submission])
+            return
+        submission = batch[0]
+        if len(submission.commands) == 1:
+            _fail(submission, error)
+            return
+        await self._commit_one_by_one(submission)
+
+    async def _commit_one_by_one(self, submission: _Submission) -> None:
+        decisions: list[Decision] = []
+        stopped: dict[str, StatusError] = {}
+        for command in submission.commands:
+            decision: Decision | None = stopped.get(command.trace_id)
+            if decision is None:
+                decision = await self._commit_alone(command)
+                if isinstance(decision, StatusError) and decision.passing:
+                    # What comes after it in its trace must not overtake it.
+                    stopped[command.trace_id] = decision
+            decisions.append(decision)
+        _answer(submission, decisions)
+
+    async def _commit_alone(self, command: Command) -> Decision:
+        try:
+            return (await self._commit([command]))[0]
+        except StatusError as error:
+            return error
+        except Exception:
+            log.exception("a write broke its transaction", trace_id=command.trace_id)
+            return Unavailable("this write could not be stored; the server's log tells why")
+
+
+def _answer(submission: _Submission, decisions: list[Decision]) -> None:
+    if not submission.answer.done():
+        submission.answer.set_result(decisions)
+
+
+def _fail(submission: _Submission, error: Exception) -> None:
+    if not submission.answer.done():
+        submission.answer.set_exception(error)

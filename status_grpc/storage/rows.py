@@ -1,0 +1,276 @@
+"""Rows to domain values and back. The only place that knows the order of the columns.
+
+A dialect says how its driver takes and gives times; JSON is text in both directions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+
+from status_grpc.domain.events import (
+    Dataset,
+    ErrorDetail,
+    ExceptionDetail,
+    TraceEvent,
+    TraceEventStatus,
+    TraceStatus,
+)
+from status_grpc.domain.traces import Failure, ReportedError, Trace
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def bucket_of(create_time: datetime) -> int:
+    """Return the month of a trace's creation as 202611."""
+    return create_time.year * 100 + create_time.month
+
+
+def to_json(value: Any) -> str:
+    """Return the value as JSON text; integers of any size stay exact."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # orjson stops at 64 bits
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+class RowCodec:
+    """Converts rows for one dialect."""
+
+    def __init__(self, time_in: Callable[[datetime], Any], time_out: Callable[[Any], datetime]) -> None:
+        self.time_in = time_in
+        self.time_out = time_out
+
+    def trace_row(self, trace: Trace) -> dict[str, Any]:
+        """Return the row of a trace."""
+        time_in = self.time_in
+        return {
+            "trace_id": trace.trace_id,
+            "bucket": bucket_of(trace.create_time),
+            "revision": trace.revision,
+            "domain": trace.domain,
+            "domain_id": trace.domain_id,
+            "user": trace.user or None,
+            "s3_path": trace.s3_path or None,
+            "trace_status": trace.trace_status.value,
+            "trace_event_status": trace.trace_event_status.value,
+            "done": trace.done,
+            "run": trace.run,
+            "create_time": time_in(trace.create_time),
+            "update_time": time_in(trace.update_time),
+            "finish_time": time_in(trace.finish_time) if trace.finish_time else None,
+            "event_count": trace.event_count,
+            "failed_event_count": trace.failed_event_count,
+            "last_sequence": trace.last_sequence,
+            "last_heard_time": time_in(trace.last_heard_time),
+            "expire_time": time_in(trace.expire_time) if trace.expire_time else None,
+            "component": trace.component or None,
+            "operation": trace.operation or None,
+            "errors": to_json([_reported_json(error) for error in trace.errors]) if trace.errors else None,
+            "error_count": trace.error_count,
+            "first_failure": to_json(_failure_json(trace.first_failure)) if trace.first_failure else None,
+        }
+
+    def trace(self, row: Sequence[Any]) -> Trace:
+        """Return the trace of a row that holds all columns of `traces` in their order."""
+        time_out = self.time_out
+        (
+            trace_id,
+            _bucket,
+            revision,
+            domain,
+            domain_id,
+            user,
+            s3_path,
+            trace_status,
+            trace_event_status,
+            done,
+            run,
+            create_time,
+            update_time,
+            finish_time,
+            event_count,
+            failed_event_count,
+            last_sequence,
+            last_heard_time,
+            expire_time,
+            component,
+            operation,
+            errors,
+            error_count,
+            first_failure,
+        ) = row
+        return Trace(
+            trace_id=trace_id,
+            domain=domain,
+            domain_id=domain_id,
+            user=user or "",
+            s3_path=s3_path or "",
+            trace_status=TraceStatus(trace_status),
+            trace_event_status=TraceEventStatus(trace_event_status),
+            done=bool(done),
+            run=run,
+            create_time=time_out(create_time),
+            update_time=time_out(update_time),
+            finish_time=time_out(finish_time) if finish_time else None,
+            event_count=event_count,
+            failed_event_count=failed_event_count,
+            last_sequence=last_sequence,
+            last_heard_time=time_out(last_heard_time),
+            expire_time=time_out(expire_time) if expire_time else None,
+            component=component or "",
+            operation=operation or "",
+            errors=tuple(_to_reported(entry) for entry in json.loads(errors)) if errors else (),
+            error_count=error_count,
+            first_failure=Failure(**json.loads(first_failure)) if first_failure else None,
+            revision=revision,
+        )
+
+    def event_row(self, event: TraceEvent, bucket: int, content_hash: bytes, encoded_bytes: int) -> tuple[Any, ...]:
+        """Return the row of an event, in the order of the columns of `trace_events`."""
+        time_in = self.time_in
+        return (
+            bucket,
+            event.trace_id,
+            event.sequence,
+            event.trace_event_id,
+            content_hash,
+            encoded_bytes,
+            event.run,
+            time_in(event.record_time),
+            event.domain,
+            event.domain_id,
+            time_in(event.start_time),
+            time_in(event.end_time) if event.end_time else None,
+            event.trace_status.value,
+            event.trace_event_status.value,
+            event.user or None,
+            event.component,
+            event.operation or None,
+            event.s3_path or None,
+            event.duration // _MICROSECOND if event.duration is not None else None,
+            event.step_id or None,
+            event.attempt or None,
+            to_json(event.status_body) if event.status_body is not None else None,
+            to_json(event.meta) if event.meta is not None else None,
+            to_json(_exception_json(event.exception)) if event.exception else None,
+            to_json([_error_json(error) for error in event.errors]) if event.errors else None,
+            to_json([_dataset_json(dataset) for dataset in event.inputs]) if event.inputs else None,
+            to_json([_dataset_json(dataset) for dataset in event.outputs]) if event.outputs else None,
+        )
+
+    def event(self, row: Sequence[Any]) -> TraceEvent:
+        """Return the event of a row that holds all columns of `trace_events` in their order."""
+        time_out = self.time_out
+        (
+            _bucket,
+            trace_id,
+            sequence,
+            trace_event_id,
+            _content_hash,
+            _encoded_bytes,
+            run,
+            record_time,
+            domain,
+            domain_id,
+            start_time,
+            end_time,
+            trace_status,
+            trace_event_status,
+            user,
+            component,
+            operation,
+            s3_path,
+            duration_us,
+            step_id,
+            attempt,
+            status_body,
+            meta,
+            exception,
+            errors,
+            inputs,
+            outputs,
+        ) = row
+        return TraceEvent(
+            trace_id=trace_id,
+            trace_event_id=trace_event_id,
+            domain=domain,
+            domain_id=domain_id,
+            start_time=time_out(start_time),
+            end_time=time_out(end_time) if end_time else None,
+            trace_status=TraceStatus(trace_status),
+            trace_event_status=TraceEventStatus(trace_event_status),
+            user=user or "",
+            component=component,
+            operation=operation or "",
+            status_body=json.loads(status_body) if status_body else None,
+            meta=json.loads(meta) if meta else None,
+            s3_path=s3_path or "",
+            duration=timedelta(microseconds=duration_us) if duration_us is not None else None,
+            exception=_to_exception(json.loads(exception)) if exception else None,
+            errors=tuple(_to_error(entry) for entry in json.loads(errors)) if errors else (),
+            inputs=tuple(_to_dataset(entry) for entry in json.loads(inputs)) if inputs else (),
+            outputs=tuple(_to_dataset(entry) for entry in json.loads(outputs)) if outputs else (),
+            step_id=step_id or "",
+            attempt=attempt or 0,
+            sequence=sequence,
+            record_time=time_out(record_time),
+            run=run,
+        )
+
+
+def _exception_json(exception: ExceptionDetail) -> dict[str, str]:
+    return {"type": exception.type, "message": exception.message, "traceback": exception.traceback}
+
+
+def _to_exception(entry: dict[str, str]) -> ExceptionDetail:
+    return ExceptionDetail(entry["type"], entry["message"], entry["traceback"])
+
+
+def _error_json(error: ErrorDetail) -> dict[str, Any]:
+    if error.details is None:
+        return {"message": error.message}
+    return {"message": error.message, "details": error.details}
+
+
+def _to_error(entry: dict[str, Any]) -> ErrorDetail:
+    return ErrorDetail(entry["message"], entry.get("details"))
+
+
+def _dataset_json(dataset: Dataset) -> dict[str, str]:
+    return {"uri": dataset.uri, "version": dataset.version} if dataset.version else {"uri": dataset.uri}
+
+
+def _to_dataset(entry: dict[str, str]) -> Dataset:
+    return Dataset(entry["uri"], entry.get("version", ""))
+
+
+def _reported_json(reported: ReportedError) -> dict[str, Any]:
+    return {
+        "component": reported.component,
+        "operation": reported.operation,
+        "sequence": reported.sequence,
+        "step_id": reported.step_id,
+        "error": _error_json(reported.error),
+    }
+
+
+def _to_reported(entry: dict[str, Any]) -> ReportedError:
+    return ReportedError(
+        entry["component"], entry["operation"], entry["sequence"], entry["step_id"], _to_error(entry["error"])
+    )
+
+
+def _failure_json(failure: Failure) -> dict[str, Any]:
+    return {
+        "component": failure.component,
+        "operation": failure.operation,
+        "sequence": failure.sequence,
+        "step_id": failure.step_id,
+        "exception_type": failure.exception_type,
+        "exception_message": failure.exception_message,
+    }

@@ -28,7 +28,7 @@ class _SettingsCommand(click.Command):
     help="TOML file with settings, named like the flags with _ for -.",
 )
 @click.pass_context
-def serve(ctx: click.Context, config: Path | None, **flags: Any) -> None:
+def serve(ctx: click.Context, /, config: Path | None, **flags: Any) -> None:
     """Run the server until SIGTERM or SIGINT; then let calls and streams end, and stop.
 
     Every flag can also be given as an environment variable (--database-url as STATUS_GRPC_DATABASE_URL) or in the TOML

@@ -1,0 +1,5 @@
+"""What is measured: each module has NAME, TITLE and `run`, which yields rows as they are ready."""
+
+from benchmarks.workloads import batch_update, create, follow, update
+
+ALL = (update, batch_update, create, follow)

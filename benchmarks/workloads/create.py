@@ -1,0 +1,35 @@
+"""W1c: durable Create, how every upload begins."""
+
+import uuid
+from collections.abc import Iterator
+
+from benchmarks.baseline import ECHO_CREATE
+from benchmarks.bench import Bench, NotDoneError, Row, Sample
+from benchmarks.load import Job
+from benchmarks.payloads import CREATE, count_traces, create, rehearse
+from benchmarks.workloads.update import CONNECTIONS, cost
+
+NAME = "W1c"
+TITLE = "durable Create"
+CONCURRENCY = 64
+
+
+def run(bench: Bench) -> Iterator[Row]:
+    """The server mints each trace's id; what was created is counted through ListTraces."""
+    domain_id = f"benchmark-{uuid.uuid4().hex[:8]}/1"
+    body = create(domain_id).SerializeToString()
+    with bench.service() as service:
+        rehearse(service.channel, CREATE, body)
+        job = bench.sized(Job(service.address, CREATE, (body,) * CONNECTIONS, CONCURRENCY))
+        echo = bench.sized(Job(bench.baseline.address, ECHO_CREATE, (body,) * CONNECTIONS, CONCURRENCY))
+
+        def once() -> Sample:
+            before = count_traces(service.stub, domain_id)
+            sample = bench.measure(service, job)
+            done = count_traces(service.stub, domain_id) - before
+            if done != sample.detail["calls"]:
+                raise NotDoneError(f"{sample.detail['calls']} Creates were answered, {done} traces are listed")
+            return sample
+
+        pairs = bench.take_turns(once, lambda: bench.measure(bench.baseline, echo), bench.settings.repetitions)
+    yield Row(NAME, f"{TITLE}, {CONCURRENCY} at a time", "calls/s", pairs, "echo", note=f"{cost(pairs)}, {len(body)} B")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import ClassVar
 
@@ -15,6 +16,12 @@ class _LazyGroup(click.Group):
 
     #: Command -> (module, function, one line about it).
     COMMANDS: ClassVar[dict[str, tuple[str, str, str]]] = {
+        "watch": ("status_grpc.cli.watching", "watch", "Follow a trace until it is done."),
+        "get": ("status_grpc.cli.reading", "get", "Print a trace and all its events."),
+        "by-path": ("status_grpc.cli.reading", "by_path", "Find the traces of an S3 path."),
+        "list": ("status_grpc.cli.reading", "list_traces", "List traces, the newest first."),
+        "create": ("status_grpc.cli.writing", "create", "Start a trace."),
+        "update": ("status_grpc.cli.writing", "update", "Append an event to a trace."),
         "serve": ("status_grpc.cli.serve", "serve", "Run the server."),
     }
 
@@ -35,8 +42,22 @@ class _LazyGroup(click.Group):
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "--version", prog_name="status-grpc")
+def commands() -> None:
+    """Record, find and follow the traces of asynchronous pipelines.
+
+    \b
+    Exit codes:
+      0  finished OK        3  not found
+      1  finished FAILED    4  not done in time
+      2  asked wrongly      5  the server cannot be reached, or refuses
+    """
+
+
 def main() -> None:
-    """Record, find and follow the traces of asynchronous pipelines."""
+    """Run the command line, and end the process with an exit code: never with a traceback."""
+    from status_grpc.cli.ending import run
+
+    sys.exit(run(commands))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,56 @@
+"""How the process ends: every error becomes a sentence and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+import click
+
+from status_grpc.cli.exits import BROKEN_PIPE, HUNG_UP, INTERRUPTED, OK, SOFTWARE, USAGE, CommandFailed
+from status_grpc.cli.output import make_streams_safe
+
+
+def run(commands: click.Command) -> int:
+    """Run the command that the arguments name, and return the exit code."""
+    make_streams_safe()
+    try:
+        code = commands.main(prog_name="status-grpc", standalone_mode=False)
+        sys.stdout.flush()
+    except CommandFailed as error:
+        return _tell(error.sentence, error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except UnicodeEncodeError:
+        return _tell("An argument is not valid UTF-8.", USAGE)
+    except OSError as error:
+        return _os_error(error)
+    except SystemExit as end:
+        # click ends a broken pipe with exit code 1, which here says that a trace failed.
+        if isinstance(end.__context__, OSError):
+            return _os_error(end.__context__)
+        raise
+    except Exception as error:
+        if os.environ.get("STATUS_GRPC_DEBUG"):
+            raise
+        return _tell(f"Unexpected {type(error).__name__}: {error} (STATUS_GRPC_DEBUG=1 shows where)", SOFTWARE)
+    return code if isinstance(code, int) else OK
+
+
+def _tell(sentence: str, code: int) -> int:
+    click.echo(f"Error: {sentence}", err=True)
+    return code
+
+
+def _os_error(error: OSError) -> int:
+    if error.errno in (errno.EPIPE, errno.EIO):
+        # Nobody reads on: `| head` has enough, or the terminal is gone. What is left in the buffer must not raise too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE if error.errno == errno.EPIPE else HUNG_UP
+    if error.filename:
+        return _tell(f"{error.filename}: {error.strerror}", USAGE)
+    return _tell(f"The output cannot be written: {error.strerror}.", SOFTWARE)

@@ -1,0 +1,120 @@
+"""What a command's end means: exit codes that scripts may rely on, and one sentence for each error."""
+
+from __future__ import annotations
+
+import re
+
+from status_grpc.domain.errors import (
+    AlreadyExists,
+    CursorAhead,
+    DeadlineExceeded,
+    HistoryChanged,
+    Internal,
+    InvalidArgument,
+    PermissionDenied,
+    ResourceExhausted,
+    SequenceMismatch,
+    StatusError,
+    TraceNotDone,
+    TraceNotFound,
+    Unauthenticated,
+    Unavailable,
+)
+from status_grpc.domain.events import TraceEventStatus
+from status_grpc.domain.traces import Trace
+
+#: The command did what it was asked for; the trace it watched or looked at has not failed.
+OK = 0
+#: The trace finished FAILED.
+FAILED = 1
+#: What was asked for cannot be done: flags, fields, or what is recorded contradicts it.
+USAGE = 2
+#: There is no such trace or path.
+NOT_FOUND = 3
+#: The trace was not done in time.
+TIMEOUT = 4
+#: The server cannot be reached, failed, or lets this caller not do it.
+UNREACHABLE = 5
+#: Something that was not foreseen: a bug.
+SOFTWARE = 70
+#: What a shell says of a program that ended by SIGHUP, SIGINT and SIGPIPE.
+HUNG_UP, INTERRUPTED, BROKEN_PIPE = 129, 130, 141
+
+_ASKED_WRONGLY = (InvalidArgument, AlreadyExists, SequenceMismatch, TraceNotDone, CursorAhead, HistoryChanged)
+
+#: What gRPC says when there is no connection.
+_NOT_CONNECTED = ("failed to connect", "DNS resolution failed", "errors resolving", "last error")
+
+
+class CommandFailed(Exception):
+    """Ends the command with this sentence on standard error, and this code."""
+
+    def __init__(self, sentence: str, exit_code: int) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.exit_code = exit_code
+
+
+def outcome_code(trace: Trace) -> int:
+    """Return the exit code for a trace that was looked at: 1 only if it is done and failed."""
+    return FAILED if trace.done and trace.trace_event_status is TraceEventStatus.FAILED else OK
+
+
+def failure(error: StatusError, server: str, *, uses_tls: bool) -> CommandFailed:
+    """Return how a command ends that this error has ended."""
+    match error:
+        case TraceNotFound():
+            return CommandFailed(_sentence(error.message), NOT_FOUND)
+        case InvalidArgument():
+            return CommandFailed(_sentence(invalid_fields(error)), USAGE)
+        case HistoryChanged():
+            return CommandFailed("The trace has another history than before: follow it again from its start.", USAGE)
+        case Unauthenticated() | PermissionDenied():
+            return CommandFailed(f"The server at {server} refuses: {_clause(error.message)}.", UNREACHABLE)
+        case DeadlineExceeded():
+            return CommandFailed(f"The server at {server} did not answer in time.", UNREACHABLE)
+        case Unavailable():
+            return CommandFailed(_unavailable(error, server, uses_tls=uses_tls), UNREACHABLE)
+        case Internal() if error.incident:
+            return CommandFailed(f"The server at {server} failed: {_clause(error.message)}.", UNREACHABLE)
+        case Internal():
+            return CommandFailed(f"What answers at {server} is not status-grpc: {_clause(error.message)}.", UNREACHABLE)
+        case ResourceExhausted():
+            return CommandFailed(f"The server at {server} takes no more: {_clause(error.message)}.", UNREACHABLE)
+    return CommandFailed(_sentence(error.message), USAGE if isinstance(error, _ASKED_WRONGLY) else UNREACHABLE)
+
+
+def invalid_fields(error: InvalidArgument) -> str:
+    """Return what is wrong with which fields: "component is required"."""
+    if not error.violations:
+        return error.message
+    findings = [(v.field.removeprefix("event."), v.description) for v in error.violations]
+    return "; ".join(
+        f"{field} {text}" if text.startswith(("is ", "must ", "has ", "needs ")) else f"{field}: {text}"
+        for field, text in findings
+    )
+
+
+def was_never_sent(error: StatusError) -> bool:
+    """Return whether the call cannot have had an effect: no connection was made."""
+    return any(words in error.message for words in _NOT_CONNECTED)
+
+
+def _unavailable(error: Unavailable, server: str, *, uses_tls: bool) -> str:
+    message = error.message
+    if was_never_sent(error):
+        # gRPC wraps the cause in several layers of its own words; the last one is the system's.
+        cause = re.split(r":\s*", message)[-1].rstrip("]. ")
+        hint = " (with TLS; --insecure does without)" if uses_tls and "resol" not in message else ""
+        return f"The server at {server} cannot be reached{hint}: {_clause(cause)}."
+    return f"The server at {server} cannot do this now: {_clause(message)}."
+
+
+def _clause(message: str) -> str:
+    return message.strip().rstrip(".")
+
+
+def _sentence(message: str) -> str:
+    clause = _clause(message)
+    # A field's name keeps its case.
+    return f"{clause}." if "_" in clause.partition(" ")[0] else f"{clause[:1].upper()}{clause[1:]}."

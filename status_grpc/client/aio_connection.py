@@ -3,36 +3,61 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc.aio
 from tracestatus.v1.status_service_pb2_grpc import StatusServiceStub
 
-from status_grpc.client.channels import open_aio_channel, to_error
+from status_grpc.client.channels import IDLE, open_aio_channel, to_error
 from status_grpc.client.following import Opening
+from status_grpc.client.forks import grpc_is_usable, renew_after_fork
 from status_grpc.client.operations import Send
 from status_grpc.client.options import ClientOptions
-from status_grpc.domain.errors import Unavailable
+from status_grpc.client.relay import Relay
+from status_grpc.domain.errors import DeadlineExceeded, Unavailable
 
 if TYPE_CHECKING:
     from tracestatus.v1 import status_service_pb2 as pb
     from tracestatus.v1.status_service_pb2_grpc import StatusServiceAsyncStub
 
+#: What belonged to the parent of a forked process. It is kept: to free it would be to use gRPC.
+_of_the_parent: list[object] = []
+
+
+class OpenAioChannel:
+    """A channel of one event loop, its stub and when they were last good. Closes when nobody refers to it any more."""
+
+    def __init__(self, options: ClientOptions, *, streams: bool) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.channel = open_aio_channel(options, streams=streams)
+        self.stub: StatusServiceAsyncStub = StatusServiceStub(self.channel)
+        self.used_at = time.time()
+        self.answered_at = time.monotonic()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether it may be dead without knowing. By the wall clock, which goes on while a process is frozen."""
+        return not 0 <= time.time() - self.used_at < IDLE
+
 
 class AsyncStream:
     """One stream of a trace."""
 
-    def __init__(self, call: Any, silence_timeout: float) -> None:
+    def __init__(self, connection: AsyncConnection, channel: OpenAioChannel, call: Any, timeout: float) -> None:
+        self._connection = connection
+        self._channel = channel
         self._call = call
-        self._silence_timeout = silence_timeout
+        self._timeout = timeout
 
     async def read(self) -> pb.StreamTraceResponse | None:
         """Return the next message; None when the stream has ended with OK. Raises StatusError."""
         try:
-            async with asyncio.timeout(self._silence_timeout):
+            async with asyncio.timeout(self._timeout):
                 message = await self._call.read()
         except TimeoutError:
+            self._connection.discard(self._channel)
             raise Unavailable("the stream fell silent") from None
         except grpc.aio.AioRpcError as error:
             raise to_error(error) from None
@@ -44,35 +69,64 @@ class AsyncStream:
 
 
 class AsyncConnection:
-    """Opens channels when they are first needed, in the event loop that runs then."""
+    """Opens channels when they are first needed, and anew in another loop, after a fork, a freeze or a silence."""
 
     def __init__(self, options: ClientOptions) -> None:
         self._options = options
-        self._calls: grpc.aio.Channel | None = None
-        self._streams: grpc.aio.Channel | None = None
+        self._relay = Relay(options)
+        self._calls: OpenAioChannel | None = None
+        self._streams: OpenAioChannel | None = None
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Forget what belongs to the parent."""
+        _of_the_parent.append((self._calls, self._streams))
+        self._calls = self._streams = None
 
     def stub(self) -> StatusServiceAsyncStub:
         """Return the stub for calls."""
-        if self._calls is None:
-            self._calls = open_aio_channel(self._options, streams=False)
-            self._stub: StatusServiceAsyncStub = StatusServiceStub(self._calls)
-        return self._stub
+        return self._channel_for_calls().stub
 
     async def send(self, step: Send) -> Any:
         """Make one attempt of a call. Raises StatusError."""
-        method = getattr(self.stub(), step.method)
+        metadata = await self._metadata()
+        if not grpc_is_usable():
+            return await asyncio.to_thread(self._relay.send, step, metadata)
+        channel = self._channel_for_calls()
+        begun_at = time.monotonic()
         try:
-            return await method(step.request, timeout=step.timeout, metadata=await self._metadata())
-        except grpc.aio.AioRpcError as error:
-            raise to_error(error) from None
+            answer = await getattr(channel.stub, step.method)(step.request, timeout=step.timeout, metadata=metadata)
+        except grpc.aio.AioRpcError as failure:
+            error = to_error(failure)
+            # Nothing at all was heard on this connection: perhaps nobody is at its other end, and TCP does not know.
+            if isinstance(error, DeadlineExceeded) and channel.answered_at < begun_at:
+                self.discard(channel)
+            raise error from None
+        channel.used_at, channel.answered_at = time.time(), time.monotonic()
+        return answer
 
     async def open_stream(self, opening: Opening) -> AsyncStream:
         """Open a stream, which is given up when it says nothing for too long."""
-        if self._streams is None:
-            self._streams = open_aio_channel(self._options, streams=True)
-        stub: StatusServiceAsyncStub = StatusServiceStub(self._streams)
-        call = stub.StreamTrace(opening.request, timeout=opening.timeout, metadata=await self._metadata())
-        return AsyncStream(call, opening.silence_timeout)
+        metadata = await self._metadata()
+        if self._streams is None or self._streams.loop is not asyncio.get_running_loop():
+            self._streams = OpenAioChannel(self._options, streams=True)
+        channel = self._streams
+        call = channel.stub.StreamTrace(opening.request, timeout=opening.timeout, metadata=metadata)
+        return AsyncStream(self, channel, call, opening.silence_timeout)
+
+    def _channel_for_calls(self) -> OpenAioChannel:
+        calls = self._calls
+        if calls is None or calls.is_stale or calls.loop is not asyncio.get_running_loop():
+            calls = self._calls = OpenAioChannel(self._options, streams=False)
+        calls.used_at = time.time()
+        return calls
+
+    def discard(self, channel: OpenAioChannel) -> None:
+        """Use this channel for nothing new."""
+        if self._calls is channel:
+            self._calls = None
+        if self._streams is channel:
+            self._streams = None
 
     async def _metadata(self) -> tuple[tuple[str, str], ...]:
         token = self._options.token
@@ -88,4 +142,5 @@ class AsyncConnection:
         channels, self._calls, self._streams = (self._calls, self._streams), None, None
         for channel in channels:
             if channel is not None:
-                await channel.close()
+                await channel.channel.close()
+        await asyncio.to_thread(self._relay.close)

@@ -11,6 +11,10 @@ from status_grpc.client.options import ClientOptions, is_local
 from status_grpc.domain.errors import Internal, StatusError, Unavailable
 from status_grpc.wire.errors import DETAILS_KEY, decode_error
 
+#: A connection for calls that has carried none for so many seconds of the wall clock is replaced: this process may have
+#: been frozen, and the other end may have forgotten the connection without a word.
+IDLE = 60.0
+
 _COMMON: list[tuple[str, int | str]] = [
     # The server allows a ping every 20 s, and also without calls. Ship both sides' settings together.
     ("grpc.keepalive_time_ms", 30_000),

@@ -3,29 +3,52 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 from tracestatus.v1.status_service_pb2_grpc import StatusServiceStub
 
-from status_grpc.client.channels import open_channel, to_error
+from status_grpc.client.channels import IDLE, open_channel, to_error
 from status_grpc.client.following import Opening
+from status_grpc.client.forks import grpc_is_usable, renew_after_fork
 from status_grpc.client.operations import Send
 from status_grpc.client.options import ClientOptions
+from status_grpc.client.relay import Relay
 from status_grpc.client.watchdog import Watchdog
-from status_grpc.domain.errors import Unavailable
+from status_grpc.domain.errors import DeadlineExceeded, Unavailable
 
 if TYPE_CHECKING:
     from tracestatus.v1 import status_service_pb2 as pb
+
+#: What belonged to the parent of a forked process. It is kept: to free it would be to use gRPC.
+_of_the_parent: list[object] = []
+
+
+class OpenChannel:
+    """A channel, its stub and when they were last good. It closes when nobody refers to it any more."""
+
+    def __init__(self, options: ClientOptions, *, streams: bool) -> None:
+        self.channel = open_channel(options, streams=streams)
+        self.stub = StatusServiceStub(self.channel)
+        self.used_at = time.time()
+        self.answered_at = time.monotonic()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether it may be dead without knowing. By the wall clock, which goes on while a process is frozen."""
+        return not 0 <= time.time() - self.used_at < IDLE
 
 
 class Stream:
     """One stream of a trace."""
 
-    def __init__(self, call: Any, watchdog: Watchdog, silence_timeout: float) -> None:
+    def __init__(self, connection: Connection, channel: OpenChannel, call: Any, watchdog: Watchdog, timeout: float):
+        self._connection = connection
+        self._channel = channel
         self._call = call
         self._watchdog = watchdog
-        self._watch = watchdog.watch(call, silence_timeout)
+        self._watch = watchdog.watch(call, timeout)
 
     def read(self) -> pb.StreamTraceResponse | None:
         """Return the next message; None when the stream has ended with OK. Raises StatusError."""
@@ -34,6 +57,7 @@ class Stream:
                 message: pb.StreamTraceResponse | None = next(self._call, None)
         except grpc.RpcError as error:
             if self._watch.expired:
+                self._connection.discard(self._channel)
                 raise Unavailable("the stream fell silent") from None
             raise to_error(error) from None
         return message
@@ -45,39 +69,73 @@ class Stream:
 
 
 class Connection:
-    """Opens channels when they are first needed. Safe for many threads."""
+    """Opens channels when they are first needed, and anew after a fork, a freeze or a silence. Safe for threads."""
 
     def __init__(self, options: ClientOptions) -> None:
         self._options = options
+        self._relay = Relay(options)
+        self._begin()
+        renew_after_fork(self)
+
+    def _begin(self) -> None:
         self._lock = threading.Lock()
-        self._calls: grpc.Channel | None = None
-        self._streams: grpc.Channel | None = None
+        self._calls: OpenChannel | None = None
+        self._streams: OpenChannel | None = None
         self._watchdog = Watchdog()
+
+    def after_fork(self) -> None:
+        """Forget what belongs to the parent."""
+        _of_the_parent.append((self._calls, self._streams))
+        self._begin()
 
     def stub(self) -> StatusServiceStub:
         """Return the stub for calls."""
-        with self._lock:
-            if self._calls is None:
-                self._calls = open_channel(self._options, streams=False)
-                self._stub = StatusServiceStub(self._calls)
-            return self._stub
+        return self._channel_for_calls().stub
 
     def send(self, step: Send) -> Any:
         """Make one attempt of a call. Raises StatusError."""
-        method = getattr(self.stub(), step.method)
+        if grpc_is_usable():
+            return self.attempt(step, self._metadata())
+        return self._relay.send(step, self._metadata())
+
+    def attempt(self, step: Send, metadata: tuple[tuple[str, str], ...]) -> Any:
+        """Make one attempt of a call by gRPC in this process. Raises StatusError."""
+        channel = self._channel_for_calls()
+        begun_at = time.monotonic()
         try:
-            return method(step.request, timeout=step.timeout, metadata=self._metadata())
-        except grpc.RpcError as error:
-            raise to_error(error) from None
+            answer = getattr(channel.stub, step.method)(step.request, timeout=step.timeout, metadata=metadata)
+        except grpc.RpcError as failure:
+            error = to_error(failure)
+            # Nothing at all was heard on this connection: perhaps nobody is at its other end, and TCP does not know.
+            if isinstance(error, DeadlineExceeded) and channel.answered_at < begun_at:
+                self.discard(channel)
+            raise error from None
+        channel.used_at, channel.answered_at = time.time(), time.monotonic()
+        return answer
 
     def open_stream(self, opening: Opening) -> Stream:
         """Open a stream, which is cancelled when it says nothing for too long."""
         with self._lock:
             if self._streams is None:
-                self._streams = open_channel(self._options, streams=True)
-            stub = StatusServiceStub(self._streams)
-        call = stub.StreamTrace(opening.request, timeout=opening.timeout, metadata=self._metadata())
-        return Stream(call, self._watchdog, opening.silence_timeout)
+                self._streams = OpenChannel(self._options, streams=True)
+            channel = self._streams
+        call = channel.stub.StreamTrace(opening.request, timeout=opening.timeout, metadata=self._metadata())
+        return Stream(self, channel, call, self._watchdog, opening.silence_timeout)
+
+    def _channel_for_calls(self) -> OpenChannel:
+        with self._lock:
+            if self._calls is None or self._calls.is_stale:
+                self._calls = OpenChannel(self._options, streams=False)
+            self._calls.used_at = time.time()
+            return self._calls
+
+    def discard(self, channel: OpenChannel) -> None:
+        """Use this channel for nothing new."""
+        with self._lock:
+            if self._calls is channel:
+                self._calls = None
+            if self._streams is channel:
+                self._streams = None
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         token = self._options.token
@@ -92,4 +150,5 @@ class Connection:
             channels, self._calls, self._streams = (self._calls, self._streams), None, None
         for channel in channels:
             if channel is not None:
-                channel.close()
+                channel.channel.close()
+        self._relay.close()

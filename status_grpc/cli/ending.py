@@ -11,13 +11,17 @@ import click
 from status_grpc.cli.exits import BROKEN_PIPE, HUNG_UP, INTERRUPTED, OK, SOFTWARE, USAGE, CommandFailed
 from status_grpc.cli.output import make_streams_safe
 
+_NAME, _COMPLETE = "status-grpc", "_STATUS_GRPC_COMPLETE"
+
 
 def run(commands: click.Command) -> int:
     """Run the command that the arguments name, and return the exit code."""
     make_streams_safe()
     try:
-        code = commands.main(prog_name="status-grpc", standalone_mode=False)
+        code = _invoke(commands)
         sys.stdout.flush()
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except CommandFailed as error:
         return _tell(error.sentence, error.exit_code)
     except click.ClickException as error:
@@ -29,16 +33,21 @@ def run(commands: click.Command) -> int:
         return _tell("An argument is not valid UTF-8.", USAGE)
     except OSError as error:
         return _os_error(error)
-    except SystemExit as end:
-        # click ends a broken pipe with exit code 1, which here says that a trace failed.
-        if isinstance(end.__context__, OSError):
-            return _os_error(end.__context__)
-        raise
     except Exception as error:
         if os.environ.get("STATUS_GRPC_DEBUG"):
             raise
         return _tell(f"Unexpected {type(error).__name__}: {error} (STATUS_GRPC_DEBUG=1 shows where)", SOFTWARE)
     return code if isinstance(code, int) else OK
+
+
+def _invoke(commands: click.Command) -> object:
+    """Do what `commands.main()` does, without its way of ending: it takes a broken pipe for a failure, code 1."""
+    if instruction := os.environ.get(_COMPLETE):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(commands, {}, _NAME, _COMPLETE, instruction)
+    with commands.make_context(_NAME, sys.argv[1:]) as context:
+        return commands.invoke(context)
 
 
 def _tell(sentence: str, code: int) -> int:

@@ -22,6 +22,7 @@ class _LazyGroup(click.Group):
         "list": ("status_grpc.cli.reading", "list_traces", "List traces, the newest first."),
         "create": ("status_grpc.cli.writing", "create", "Start a trace."),
         "update": ("status_grpc.cli.writing", "update", "Append an event to a trace."),
+        "demo": ("status_grpc.demo.command", "demo", "Watch a pipeline run, on a server of its own."),
         "serve": ("status_grpc.cli.serve", "serve", "Run the server."),
     }
 

@@ -12,7 +12,12 @@ if TYPE_CHECKING:
     from status_grpc.client.aio_follow import AsyncFollow
     from status_grpc.client.follow import Follow
     from status_grpc.client.following import Reconnect
-    from status_grpc.client.options import ClientOptions
+    from status_grpc.client.options import ClientOptions, ReportingOptions
+    from status_grpc.client.reporting.default import configure, flush
+    from status_grpc.client.steps.scopes import status_add
+    from status_grpc.client.steps.step import Step, status_step
+    from status_grpc.client.steps.tracing import OpenTrace, trace
+    from status_grpc.client.steps.wrapper import status_wrapper
     from status_grpc.client.sync import StatusClient
     from status_grpc.client.values import Checkpoint, PathMatch, TraceHistory, Update, UpdateResult, Written
     from status_grpc.domain.errors import (
@@ -53,7 +58,12 @@ _HOMES = {
     "status_grpc.client.aio_follow": ("AsyncFollow",),
     "status_grpc.client.follow": ("Follow",),
     "status_grpc.client.following": ("Reconnect",),
-    "status_grpc.client.options": ("ClientOptions",),
+    "status_grpc.client.options": ("ClientOptions", "ReportingOptions"),
+    "status_grpc.client.reporting.default": ("configure", "flush"),
+    "status_grpc.client.steps.scopes": ("status_add",),
+    "status_grpc.client.steps.step": ("Step", "status_step"),
+    "status_grpc.client.steps.tracing": ("OpenTrace", "trace"),
+    "status_grpc.client.steps.wrapper": ("status_wrapper",),
     "status_grpc.client.sync": ("StatusClient",),
     "status_grpc.client.values": ("Checkpoint", "PathMatch", "TraceHistory", "Update", "UpdateResult", "Written"),
     "status_grpc.domain.errors": (
@@ -106,16 +116,19 @@ __all__ = [
     "HistoryChanged",
     "Internal",
     "InvalidArgument",
+    "OpenTrace",
     "Overloaded",
     "PathMatch",
     "PathNotFound",
     "PermissionDenied",
     "Reconnect",
     "ReportedError",
+    "ReportingOptions",
     "ResourceExhausted",
     "SequenceMismatch",
     "StatusClient",
     "StatusError",
+    "Step",
     "Trace",
     "TraceEvent",
     "TraceEventStatus",
@@ -131,6 +144,12 @@ __all__ = [
     "UpdateResult",
     "Written",
     "__version__",
+    "configure",
+    "flush",
+    "status_add",
+    "status_step",
+    "status_wrapper",
+    "trace",
 ]
 
 

@@ -57,26 +57,51 @@ def is_local(server: str) -> bool:
     return server.startswith(("unix:", "unix-abstract:")) or _LOOPBACK.match(server) is not None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportingOptions:
+    """How steps report. Each option NAME can be set by the environment variable STATUS_GRPC_NAME."""
+
+    #: Whether they report at all.
+    reporting: bool = True
+    #: The component that the steps of this process belong to. SERVICE_NAME counts, too, when this is not set.
+    component: str | None = None
+    #: How long the end of an outermost step may be delayed until its events have arrived, in seconds.
+    flush_timeout: float = 2.0
+    #: A folder for events that could not be delivered in time: a later run delivers them. None: they are lost.
+    spool: str | None = None
+
+
 def client_options(given: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> ClientOptions:
     """Return the options: those given that are not None, else those of the environment, else the defaults.
 
     Raises ValueError, naming the variable, for one that cannot be read, and for options that contradict each other.
     """
-    environment = os.environ if environment is None else environment
-    values: dict[str, Any] = {}
-    for field in fields(ClientOptions):
-        if given.get(field.name) is not None:
-            values[field.name] = given[field.name]
-        elif text := environment.get(_PREFIX + field.name.upper()):
-            values[field.name] = _read(field.name, text)
-    options = ClientOptions(**values)
+    options = ClientOptions(**_gather(ClientOptions, given, environment))
     _check(options)
     return options
 
 
+def reporting_options(given: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> ReportingOptions:
+    """As `client_options`, for the options of reporting."""
+    return ReportingOptions(**_gather(ReportingOptions, given, environment))
+
+
+def _gather(
+    kind: type[ClientOptions | ReportingOptions], given: Mapping[str, Any], environment: Mapping[str, str] | None
+) -> dict[str, Any]:
+    environment = os.environ if environment is None else environment
+    values: dict[str, Any] = {}
+    for field in fields(kind):
+        if given.get(field.name) is not None:
+            values[field.name] = given[field.name]
+        elif text := environment.get(_PREFIX + field.name.upper()):
+            values[field.name] = _read(field.name, text)
+    return values
+
+
 def _read(name: str, text: str) -> object:
     variable = _PREFIX + name.upper()
-    if name == "insecure":
+    if name in ("insecure", "reporting"):
         if text.lower() in _TRUE + _FALSE:
             return text.lower() in _TRUE
         raise ValueError(f"{variable} is {text!r}, neither true nor false")

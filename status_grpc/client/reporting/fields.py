@@ -1,0 +1,187 @@
+"""From what a step says about itself to an event that the service takes: nothing in here ever fails a step.
+
+Values are converted generously, cut to what the service takes, and left out (with a warning) when nothing can be made
+of them. Only `check_errors` raises, because it is about a mistake in the program.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from status_grpc.client.reporting.once import warn_once
+from status_grpc.client.reporting.plain import cleaned, plain_object
+from status_grpc.domain.events import (
+    Dataset,
+    ErrorDetail,
+    EventDraft,
+    ExceptionDetail,
+    TraceEventStatus,
+    TraceStatus,
+)
+from status_grpc.domain.limits import Limits
+
+_LIMITS = Limits()
+#: How much of a traceback is kept, in characters: its end, which says what happened.
+_TRACEBACK_LENGTH = 16 * 1024
+#: How many frames of it.
+_FRAMES = 100
+_EXCEPTION_LENGTH = 4096
+
+
+def check_errors(errors: object, language: str | None = None) -> None:
+    """Check errors for people: a list of {"message": {language: text}}, with `language` among them if one is given.
+
+    Raises TypeError or ValueError.
+    """
+    if not isinstance(errors, list | tuple):
+        raise TypeError(f"errors must be a list, not {type(errors).__name__}")
+    for error in errors:
+        if isinstance(error, ErrorDetail):
+            continue
+        if not isinstance(error, Mapping):
+            raise TypeError(f"an error must be a dict such as {{'message': {{'nb': '...'}}}}, not {error!r}")
+        if "message" not in error:
+            raise ValueError(f"the error {error!r} has no 'message'")
+        message = error["message"]
+        if not isinstance(message, Mapping):
+            raise TypeError(f"the 'message' of an error must be a dict of language to text, not {message!r}")
+        if not message or (language is not None and language not in message):
+            raise ValueError(f"the 'message' of an error needs a text in {language or 'at least one language'!r}")
+
+
+def to_draft(fields: Mapping[str, Any]) -> EventDraft:
+    """Return the event that these fields describe; None means that a field is not said."""
+    values = {}
+    for name, value in fields.items():
+        if value is None:
+            continue
+        convert = _CONVERTERS.get(name)
+        if convert is None:
+            warn_once(f"field {name}", "status-grpc: an event has no field %r; it is left out", name)
+            continue
+        try:
+            values[name] = convert(value)
+        except Exception as error:
+            warn_once(f"value {name}", "status-grpc: %s=%.100r is left out: %s", name, value, error)
+    return EventDraft(**values)
+
+
+def exception_detail(error: BaseException) -> ExceptionDetail:
+    """Return the exception with its traceback, whose length is bounded."""
+    try:
+        message = str(error)
+    except Exception:
+        message = "(its text cannot be had)"
+    try:
+        lines = traceback.format_exception(type(error), error, error.__traceback__, limit=-_FRAMES)
+        trace = "".join(lines)[-_TRACEBACK_LENGTH:]
+    except Exception:
+        trace = ""
+    return ExceptionDetail(
+        cleaned(type(error).__qualname__, _LIMITS.name_length), cleaned(message, _EXCEPTION_LENGTH), cleaned(trace)
+    )
+
+
+def _text(longest: int) -> Callable[[object], str]:
+    def convert(value: object) -> str:
+        return cleaned(value if isinstance(value, str) else str(value), longest)
+
+    return convert
+
+
+def _path(value: object) -> str:
+    return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+
+
+def _time(value: object) -> datetime | None:
+    if isinstance(value, str):
+        if value == "N/A":
+            return None
+        value = datetime.fromisoformat(value)
+    if not isinstance(value, datetime):
+        raise TypeError("is not a time")
+    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+
+
+def _duration(value: object) -> timedelta:
+    if not isinstance(value, timedelta):
+        value = timedelta(milliseconds=float(value))  # type: ignore[arg-type]
+    return max(value, timedelta())
+
+
+def _member(value: object) -> str:
+    # An Enum of another library with the same values, or a plain string.
+    return str(getattr(value, "value", value))
+
+
+def _exception(value: object) -> ExceptionDetail:
+    if isinstance(value, ExceptionDetail):
+        return value
+    if isinstance(value, BaseException):
+        return exception_detail(value)
+    return ExceptionDetail(message=cleaned(str(value), _EXCEPTION_LENGTH))
+
+
+def _object(value: object) -> dict[str, Any]:
+    plain = plain_object(value, _LIMITS.json_depth)
+    return plain if isinstance(plain, dict) else {"value": plain}
+
+
+def _errors(value: Iterable[Any]) -> tuple[ErrorDetail, ...]:
+    return tuple(_error(error) for error in list(value)[: _LIMITS.errors_per_event])
+
+
+def _error(error: Any) -> ErrorDetail:
+    if isinstance(error, ErrorDetail):
+        error = {"message": error.message} | (error.details or {})
+    message = {
+        cleaned(str(tag), _LIMITS.language_tag_length): cleaned(str(text), _LIMITS.error_text_length)
+        for tag, text in list(error["message"].items())[: _LIMITS.error_languages]
+    }
+    details = {key: item for key, item in error.items() if key != "message"}
+    return ErrorDetail(message, _object(details) if details else None)
+
+
+def _datasets(value: Any) -> tuple[Dataset, ...]:
+    items = [value] if isinstance(value, str | os.PathLike | Dataset | Mapping) else list(value)
+    return tuple(_dataset(item) for item in items[: _LIMITS.datasets_per_event])
+
+
+def _dataset(item: Any) -> Dataset:
+    if isinstance(item, Dataset):
+        return item
+    if isinstance(item, Mapping):
+        return Dataset(_path(item["uri"]), str(item.get("version") or ""))
+    if isinstance(item, tuple):
+        uri, version = item
+        return Dataset(_path(uri), str(version))
+    return Dataset(_path(item))
+
+
+_CONVERTERS: dict[str, Callable[[Any], Any]] = {
+    "trace_id": str,
+    "trace_event_id": str,
+    "domain": _text(_LIMITS.name_length),
+    "domain_id": _text(_LIMITS.domain_id_length),
+    "start_time": _time,
+    "end_time": _time,
+    "trace_status": lambda value: TraceStatus(_member(value)),
+    "trace_event_status": lambda value: TraceEventStatus(_member(value)),
+    "user": _text(_LIMITS.name_length),
+    "component": _text(_LIMITS.name_length),
+    "operation": _text(_LIMITS.name_length),
+    "status_body": _object,
+    "meta": _object,
+    "s3_path": _path,
+    "duration": _duration,
+    "exception": _exception,
+    "errors": _errors,
+    "inputs": _datasets,
+    "outputs": _datasets,
+    "step_id": _text(_LIMITS.id_length),
+    "attempt": int,
+}

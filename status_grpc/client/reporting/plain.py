@@ -1,0 +1,64 @@
+"""Any Python value as a JSON value that the service takes: what a step wants to tell is not always JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Set
+from datetime import date, time
+from decimal import Decimal
+from enum import Enum
+from math import isfinite
+from typing import Any
+
+#: How much of the text of a value that JSON does not have is kept, in characters.
+_TEXT_LENGTH = 1000
+
+
+def cleaned(text: str, longest: int | None = None) -> str:
+    """Return the text without what cannot be sent (U+0000, halves of surrogate pairs), cut to `longest` characters."""
+    if longest is not None and len(text) > longest:
+        text = text[:longest]
+    if text.isprintable():
+        return text
+    return text.replace("\0", "").encode(errors="replace").decode()
+
+
+def plain_object(value: object, depth: int) -> Any:
+    """Return the value as JSON: containers to `depth` levels, numbers that are finite, everything else as text."""
+    if isinstance(value, str):
+        return cleaned(value.value if isinstance(value, Enum) else value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int | float | Decimal):
+        return _number(value)
+    if isinstance(value, Enum):
+        return plain_object(value.value, depth)
+    return _container(value, depth)
+
+
+def _number(value: int | float | Decimal) -> Any:
+    try:
+        number = float(value)
+    except (OverflowError, ValueError):
+        return str(value)
+    if not isfinite(number):
+        return None
+    return int(value) if isinstance(value, int) else number
+
+
+def _container(value: object, depth: int) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping | list | tuple | Set):
+        if depth <= 0:
+            return "(nested too deep)"
+        if isinstance(value, Mapping):
+            return {cleaned(str(key)): plain_object(item, depth - 1) for key, item in value.items()}
+        return [plain_object(item, depth - 1) for item in value]
+    if isinstance(value, date | time):
+        return value.isoformat()
+    # Numbers and arrays of numpy and its kin.
+    as_list = getattr(value, "tolist", None)
+    if callable(as_list) and depth > 0:
+        return plain_object(as_list(), depth - 1)
+    return cleaned(str(value), _TEXT_LENGTH)

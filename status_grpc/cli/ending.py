@@ -9,7 +9,7 @@ import sys
 import click
 
 from status_grpc.cli.exits import BROKEN_PIPE, HUNG_UP, INTERRUPTED, OK, SOFTWARE, USAGE, CommandFailed
-from status_grpc.cli.output import make_streams_safe
+from status_grpc.cli.output import aside, make_streams_safe
 
 _NAME, _COMPLETE = "status-grpc", "_STATUS_GRPC_COMPLETE"
 
@@ -51,7 +51,7 @@ def _invoke(commands: click.Command) -> object:
 
 
 def _tell(sentence: str, code: int) -> int:
-    click.echo(f"Error: {sentence}", err=True)
+    aside(f"Error: {sentence}")
     return code
 
 

@@ -35,8 +35,8 @@ def event_object(event: TraceEvent) -> JsonObject:
             "trace_event_id": event.trace_event_id,
             "domain": event.domain,
             "domain_id": event.domain_id,
-            "start_time": _time(event.start_time),
-            "end_time": _time(event.end_time),
+            "start_time": time_text(event.start_time),
+            "end_time": time_text(event.end_time),
             "trace_status": event.trace_status,
             "trace_event_status": event.trace_event_status,
             "user": event.user,
@@ -53,7 +53,7 @@ def event_object(event: TraceEvent) -> JsonObject:
             "step_id": event.step_id,
             "attempt": event.attempt or None,
             "sequence": event.sequence,
-            "record_time": _time(event.record_time),
+            "record_time": time_text(event.record_time),
             "run": event.run,
         }
     )
@@ -72,14 +72,14 @@ def trace_object(trace: Trace) -> JsonObject:
             "trace_event_status": trace.trace_event_status,
             "done": trace.done,
             "run": trace.run,
-            "create_time": _time(trace.create_time),
-            "update_time": _time(trace.update_time),
-            "finish_time": _time(trace.finish_time),
+            "create_time": time_text(trace.create_time),
+            "update_time": time_text(trace.update_time),
+            "finish_time": time_text(trace.finish_time),
             "event_count": trace.event_count,
             "failed_event_count": trace.failed_event_count,
             "last_sequence": trace.last_sequence,
-            "last_heard_time": _time(trace.last_heard_time),
-            "expire_time": _time(trace.expire_time),
+            "last_heard_time": time_text(trace.last_heard_time),
+            "expire_time": time_text(trace.expire_time),
             "component": trace.component,
             "operation": trace.operation,
             "errors": [_reported_object(reported) for reported in trace.errors],
@@ -136,7 +136,8 @@ def _without_unsaid(fields: JsonObject) -> JsonObject:
     return {name: value for name, value in fields.items() if value is not None and value not in ("", [])}
 
 
-def _time(time: datetime | None) -> str | None:
+def time_text(time: datetime | None) -> str | None:
+    """Return the time in UTC, to the microsecond."""
     if time is None:
         return None
     return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -16,6 +16,7 @@ class _LazyGroup(click.Group):
 
     #: Command -> (module, function, one line about it).
     COMMANDS: ClassVar[dict[str, tuple[str, str, str]]] = {
+        "status": ("status_grpc.cli.status", "status", "Tell whether a trace is done, and how it went."),
         "watch": ("status_grpc.cli.watching", "watch", "Follow a trace until it is done."),
         "get": ("status_grpc.cli.reading", "get", "Print a trace and all its events."),
         "by-path": ("status_grpc.cli.reading", "by_path", "Find the traces of an S3 path."),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import zip_longest
+from typing import TextIO
 
 import click
 
@@ -28,12 +32,14 @@ def write_json(value: object) -> None:
 
 def write(line: str = "") -> None:
     """Write one line of data, at once: whoever reads a pipe waits for it."""
-    click.echo(line, color=_color())
+    # Not click.echo: it takes a terminal without UTF-8 for a mistake, and writes UTF-8 to it.
+    sys.stdout.write(f"{line if _has_colors(sys.stdout) else click.unstyle(line)}\n")
+    sys.stdout.flush()
 
 
 def aside(line: str) -> None:
     """Tell a person something that is not data."""
-    click.echo(line, err=True, color=_color())
+    sys.stderr.write(f"{line if _has_colors(sys.stderr) else click.unstyle(line)}\n")
 
 
 def on_terminal() -> bool:
@@ -56,8 +62,10 @@ def dim(text: str) -> str:
     return click.style(text, dim=True)
 
 
-def local_time(time: datetime | None) -> str:
+def local_time(time: datetime | str | None) -> str:
     """Return the time as it is on this machine's clock, to the second."""
+    if isinstance(time, str):
+        time = datetime.fromisoformat(time)
     return "" if time is None else time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
@@ -75,32 +83,51 @@ def write_fields(fields: Sequence[tuple[str, str]]) -> None:
             write(f"{bold(pad(name, columns))}  {colored_outcomes(printable(value))}")
 
 
-def write_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Write a table; as a list of fields for each row when the terminal is too narrow for it."""
-    cells = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(width(row[index]) for row in (headers, *cells)) for index in range(len(headers))]
+def write_table(headers: Sequence[str], rows: Iterable[Sequence[str | list[str]]]) -> None:
+    """Write a table; as a list of fields for each row when the terminal is too narrow for it.
+
+    A cell is a text on one line, or the list of its lines.
+    """
+    cells = [[_lines(cell) for cell in row] for row in rows]
+    widths = [
+        max(width(line) for line in (header, *(line for row in cells for line in row[index])))
+        for index, header in enumerate(headers)
+    ]
     if on_terminal() and sum(widths) + 2 * len(widths) - 2 > shutil.get_terminal_size().columns:
         for row in cells:
-            write_fields(list(zip(headers, row, strict=True)))
+            write_fields([(header, " ".join(cell)) for header, cell in zip(headers, row, strict=True)])
             write()
         return
-    write(bold(_line(headers, widths)))
+    titles = [pad(header, columns) for header, columns in zip(headers, widths, strict=True)]
+    write(bold("  ".join(titles).rstrip()))
     for row in cells:
-        write(_line([colored_outcomes(cell, columns) for cell, columns in zip(row, widths, strict=True)], widths))
+        for lines in zip_longest(*row, fillvalue=""):
+            padded = [colored_outcomes(line, columns) for line, columns in zip(lines, widths, strict=True)]
+            write("  ".join(padded).rstrip())
+
+
+def _lines(cell: str | list[str]) -> list[str]:
+    return [printable(line) for line in ([cell] if isinstance(cell, str) else cell)] or [""]
+
+
+def write_csv(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write comma-separated values. A spreadsheet has no use for control characters either."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([printable(value) for value in row] for row in rows)
+    write(text.getvalue().rstrip("\n"))
 
 
 def colored_outcomes(text: str, columns: int = 0) -> str:
-    """Return the text, padded, in a color if it is an outcome."""
-    return colored(text, pad(text, columns)) if text in _COLORS else pad(text, columns)
+    """Return the text, in a color if it is an outcome, with as many spaces behind it as fill the columns."""
+    spaces = " " * (columns - width(text))
+    return (colored(text) if text in _COLORS else text) + spaces
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(pad(cell, columns) for cell, columns in zip(cells, widths, strict=True)).rstrip()
-
-
-def _color() -> bool | None:
-    """Return False where no color is wanted (https://no-color.org); None lets click look at the stream."""
-    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
+def _has_colors(stream: TextIO) -> bool:
+    """Return whether colors may be written to the stream (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def make_streams_safe() -> None:

@@ -48,7 +48,7 @@ def get(client: StatusClient, /, trace_id: str, lang: str, form: str) -> None:
       status-grpc get my-dataset-1f0c...
       status-grpc get my-dataset-1f0c... --format json | jq '.events[].component'
     """
-    trace, events = _read(client, trace_id)
+    trace, events = read_history(client, trace_id)
     if form == "jsonl":
         write_json(trace_object(trace))
         for event in events:
@@ -61,9 +61,11 @@ def get(client: StatusClient, /, trace_id: str, lang: str, form: str) -> None:
         write_table(_EVENT_HEADERS, [_event_row(event, lang) for event in events])
 
 
-def _read(client: StatusClient, trace_id: str) -> tuple[Trace, Iterator[TraceEvent]]:
-    """Return the trace as it is now, and its events up to now as they are read."""
-    first = client.get_trace(trace_id, max_events=_EVENTS_AT_A_TIME)
+def read_history(
+    client: StatusClient, trace_id: str, *, at_first: int | None = None
+) -> tuple[Trace, Iterator[TraceEvent]]:
+    """Return the trace as it is now, and its events up to now as they are read, beginning with `at_first` of them."""
+    first = client.get_trace(trace_id, max_events=at_first or _EVENTS_AT_A_TIME)
 
     def events() -> Iterator[TraceEvent]:
         yield from first.events

@@ -63,9 +63,11 @@ class Process:
         last_words = words[-1].removeprefix("Error: ") if words else f"exit code {code}"
         return ProcessFailed(f"The {self.name} has ended: {last_words}", code)
 
-    def close_input(self) -> None:
-        """Tell it to end."""
+    def end(self, *, at_once: bool) -> None:
+        """Tell it to end: when it has done what it is doing, or at once."""
         assert self._popen.stdin is not None
+        if at_once:
+            self._popen.terminate()
         try:
             self._popen.stdin.close()
         except BrokenPipeError:
@@ -121,8 +123,8 @@ class Platform:
         return answer["result"]
 
     def stop(self) -> None:
-        """End every process; the server last, so that nobody loses it."""
-        for process in reversed(self._processes):
-            process.close_input()
-        for process in reversed(self._processes):
+        """End every process; the server in good order, its database is open."""
+        for process in self._processes:
+            process.end(at_once=process.name in self._components)
+        for process in self._processes:
             process.wait()

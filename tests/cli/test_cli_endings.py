@@ -1,0 +1,149 @@
+"""How commands end: exit codes, one sentence, never a traceback."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import COMMAND
+
+from status_grpc import TraceEventStatus
+
+NOWHERE = ("--server", "127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    "command", [["get", " a b "], ["by-path", "no/such/path"], ["status", "nope"], ["watch", "nope"]]
+)
+def test_not_found(cli, command):
+    run = cli(*command)
+    assert run.code == 3
+    assert command[-1] in run.sentence
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["get", "x" * 129], "trace_id"),
+        (["get", "a\nb"], "trace_id"),
+        (["get", b"a\xff"], "UTF-8"),
+        (["create", "--domain", "d"], "domain_id is required; component is required"),
+        (["update", "x", "--component", "c", "--status", "done"], "trace_status must be one of STARTED"),
+        (["update", "x", "--component", "c", "--body", "[1"], "--body is not JSON"),
+        (["update", "x", "--component", "c", "--body", "[1]"], "status_body must be a JSON object"),
+        (["create", "--file", "/dev/null"], "/dev/null is not JSON"),
+        (["list", "--server", "https://127.0.0.1:1"], "host:port"),
+        (["list", "--cert", __file__], "cert and key"),
+    ],
+)
+def test_asked_wrongly(cli, command, words):
+    run = cli(*command)
+    assert run.code == 2
+    assert words in run.sentence
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["watch"],
+        ["watch", "a", "--by-path", "b"],
+        ["watch", "a", "--new-only"],
+        ["status", "a", "--timeout", "1"],
+        ["list", "--created-after", "yesterday"],
+        ["nope"],
+    ],
+)
+def test_wrong_usage(offline_cli, command):
+    run = offline_cli(*command)
+    assert (run.code, run.out) == (2, "")
+    assert "Usage: status-grpc" in run.err
+
+
+def test_a_nul_in_a_field(cli):
+    run = cli("update", "--file", "-", stdin='{"trace_id": "a\\u0000b", "component": "c"}')
+    assert run.code == 2
+    assert "control characters" in run.sentence
+
+
+def test_nobody_listens(cli):
+    run = cli("get", "x", *NOWHERE, STATUS_GRPC_TIMEOUT="0.3")
+    assert run.code == 5
+    assert run.sentence == "The server at 127.0.0.1:1 cannot be reached: Connection refused."
+
+
+def test_what_listens_is_no_grpc_server(cli):
+    import socket
+    import threading
+
+    def answer() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        run = cli("list", "--server", f"127.0.0.1:{listener.getsockname()[1]}", STATUS_GRPC_TIMEOUT="0.5")
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert run.code == 5
+    assert run.sentence
+
+
+def test_a_token_file_without_a_token(cli, tmp_path):
+    (tmp_path / "token").write_text("\n")
+    run = cli("list", "--token-file", str(tmp_path / "token"))
+    assert run.code == 5
+    assert "does not hold a bearer token" in run.sentence
+
+
+def test_exit_codes_of_a_trace_that_is_done(cli, traces):
+    trace_id = traces.create()
+    traces.finish(trace_id, TraceEventStatus.FAILED)
+    assert cli("watch", trace_id).code == cli("status", trace_id).code == 1
+    again = ("update", trace_id, "--component", "c", "--new-run", "--status", "finished", "--outcome", "ok")
+    assert cli(*again).out == f"event 3 of {trace_id}: FINISHED OK\n"
+    assert cli("watch", trace_id).code == cli("status", trace_id).code == 0
+    assert cli("get", trace_id).code == 0
+
+
+def test_the_reader_of_a_pipe_has_enough(cli):
+    for command in (["list"], ["--help"], ["list", "--help"]):
+        with subprocess.Popen(
+            [*COMMAND, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=cli.environment
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.close()
+            assert process.stderr.read() == b""
+            assert process.wait() == 128 + signal.SIGPIPE
+
+
+def test_the_disk_is_full(cli):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*COMMAND, "list"], stdout=full, stderr=subprocess.PIPE, env=cli.environment, check=False)
+    assert done.returncode == 70
+    assert done.stderr.decode() == "Error: The output cannot be written: No space left on device.\n"
+
+
+def test_an_encoding_that_lacks_characters(cli, traces):
+    trace_id = traces.create(user="Åse 🚲")
+    run = cli("get", trace_id, PYTHONIOENCODING="ascii")
+    assert "User     \\xc5se \\U0001f6b2\n" in run.out
+    assert cli("get", trace_id, "--format", "json", PYTHONIOENCODING="ascii").json["trace"]["user"] == "Åse 🚲"
+
+
+def test_help_is_there_for_every_command(offline_cli):
+    overview = offline_cli("--help").out
+    commands = [line.split()[0] for line in overview.partition("Commands:\n")[2].splitlines() if line.startswith("  ")]
+    assert {"status", "watch", "get", "by-path", "list", "create", "update", "serve", "demo"} <= set(commands)
+    for command in ("status", "watch", "get", "by-path", "list", "create", "update"):
+        run = offline_cli(command, "--help")
+        assert run.code == 0
+        assert "Example" in run.out

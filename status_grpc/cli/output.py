@@ -131,7 +131,7 @@ def _has_colors(stream: TextIO) -> bool:
 
 
 def make_streams_safe() -> None:
-    """Let characters that the terminal's encoding does not have come out as escapes, not as an error."""
+    """Let characters that the terminal's encoding does not have come out as question marks, not as an error."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="replace")

@@ -92,7 +92,8 @@ class Traces:
 @pytest.fixture(scope="session")
 def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     home = tmp_path_factory.mktemp("home")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("STATUS_GRPC_", "LC_", "LANG"))}
+    ours = ("STATUS_GRPC_", "LC_", "LANG", "COLUMNS", "LINES", "NO_COLOR")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return kept | {"LC_ALL": "C.UTF-8", "TZ": "UTC", "HOME": str(home), "XDG_CONFIG_HOME": str(home / "config")}
 
 

@@ -135,7 +135,7 @@ def test_the_disk_is_full(cli):
 def test_an_encoding_that_lacks_characters(cli, traces):
     trace_id = traces.create(user="Åse 🚲")
     run = cli("get", trace_id, PYTHONIOENCODING="ascii")
-    assert "User     \\xc5se \\U0001f6b2\n" in run.out
+    assert "User     ?se ?\n" in run.out
     assert cli("get", trace_id, "--format", "json", PYTHONIOENCODING="ascii").json["trace"]["user"] == "Åse 🚲"
 
 

@@ -1,0 +1,115 @@
+"""What somebody who follows a trace gets to see: lines for people, or JSON for programs."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+from status_grpc.cli.json_forms import event_object, trace_object
+from status_grpc.cli.output import aside, bold, colored, local_time_exact, write, write_json
+from status_grpc.cli.texts import pad, printable
+from status_grpc.cli.wording import reason, said, span, state
+from status_grpc.domain.errors import StreamTooOld
+from status_grpc.domain.events import JsonObject, TraceEvent
+from status_grpc.domain.traces import Trace
+
+if TYPE_CHECKING:
+    from status_grpc.client.following import Reconnect
+    from status_grpc.client.values import Checkpoint
+
+
+class View:
+    """What is told while a trace is followed. What is not data, and so for people, goes to standard error."""
+
+    def __init__(self) -> None:
+        #: The sequence of the last event.
+        self.sequence = 0
+        self._waiting = False
+        self._lost = False
+
+    def showing(self) -> AbstractContextManager[object]:
+        """Return what to follow the trace within."""
+        return nullcontext()
+
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """A sign of life: tell if it is the first, or the first after a while."""
+        if not checkpoint.trace_id and not self._waiting:
+            self._waiting = True
+            self.notice("Waiting for the trace to be created ...")
+        if self._lost:
+            self._lost = False
+            self.notice(f"Connected again, resumed after event {self.sequence}.")
+
+    def reconnect(self, reconnect: Reconnect) -> None:
+        """The stream has ended: tell, unless that is usual."""
+        if not self._lost and not isinstance(reconnect.error, StreamTooOld):
+            self._lost = True
+            self.notice("The connection is lost, reconnecting ...")
+
+    def notice(self, sentence: str) -> None:
+        """Tell what happens to the connection."""
+        aside(sentence)
+
+    def event(self, event: TraceEvent) -> None:
+        """Show the next event."""
+        self.sequence = event.sequence
+
+    def end(self, trace: Trace) -> None:
+        """Show how the trace ended."""
+        raise NotImplementedError
+
+
+class Lines(View):
+    """A line for each event, and why it ended as it did."""
+
+    def __init__(self, language: str) -> None:
+        super().__init__()
+        self._language = language
+
+    def event(self, event: TraceEvent) -> None:
+        """Show the next event."""
+        super().event(event)
+        what = " ".join(printable(part) for part in (event.component, event.operation) if part)
+        took = "" if event.duration is None else f" in {span(event.duration)}"
+        why = said(event, self._language)
+        outcome = colored(event.trace_event_status, pad(event.trace_event_status, 6))
+        write(
+            f"{local_time_exact(event.record_time)}  {event.sequence:>3}  {pad(event.trace_status, 8)}  {outcome}  "
+            f"{what}{took}{': ' if why else ''}{why}"
+        )
+
+    def end(self, trace: Trace) -> None:
+        """Show how the trace ended."""
+        write(f"{bold(printable(trace.trace_id))} {colored(trace.trace_event_status, state(trace))}")
+        for line in reason(trace, self._language):
+            write(f"  {line}")
+
+
+class JsonLines(View):
+    """An object for each event as it comes, and one for the trace."""
+
+    def event(self, event: TraceEvent) -> None:
+        """Show the next event."""
+        super().event(event)
+        write_json({"event": event_object(event)})
+
+    def end(self, trace: Trace) -> None:
+        """Show how the trace ended."""
+        write_json({"trace": trace_object(trace)})
+
+
+class Json(View):
+    """One object, at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._events: list[JsonObject] = []
+
+    def event(self, event: TraceEvent) -> None:
+        """Remember the next event."""
+        super().event(event)
+        self._events.append(event_object(event))
+
+    def end(self, trace: Trace) -> None:
+        """Show all of it."""
+        write_json({"trace": trace_object(trace), "events": self._events})

@@ -1,0 +1,103 @@
+"""A terminal for tests: what a person sees on the screen after a program has drawn, and drawn over, its lines."""
+
+from __future__ import annotations
+
+import codecs
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+_PIECES = re.compile(r"\x1b\[(\??[\d;]*)([A-Za-z])|(\r)|(\n)|([^\x1b\r\n]+)")
+_PATIENCE = 60.0
+# Makes the terminal the program's controlling one: Ctrl-C and a hang-up reach it as signals.
+_LAUNCH = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+
+
+def screen(output: str) -> list[str]:
+    """Return the lines on the screen, from the few things that rich does with a cursor."""
+    lines, row, column = [""], 0, 0
+    for parameter, action, carriage_return, newline, text in _PIECES.findall(output):
+        if carriage_return:
+            column = 0
+        elif newline:
+            row += 1
+            lines += [""] * (row + 1 - len(lines))
+        elif text:
+            lines[row] = lines[row][:column].ljust(column) + text + lines[row][column + len(text) :]
+            column += len(text)
+        elif action == "A":
+            row = max(0, row - int(parameter or 1))
+        elif action == "K":
+            lines[row] = ""
+        else:
+            assert action in "mhl", f"the program steers the terminal with {parameter}{action}"
+    return "\n".join(line.rstrip() for line in lines).strip("\n").split("\n")
+
+
+class Terminal:
+    """A program on a pseudo-terminal.
+
+    Not by way of pexpect: it forks this process, in which gRPC has threads, and its child does not always survive that.
+    """
+
+    def __init__(self, command: list[str], environment: dict[str, str], *, columns: int = 100) -> None:
+        self._end, other_end = pty.openpty()
+        fcntl.ioctl(other_end, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _LAUNCH, *command],
+            stdin=other_end,
+            stdout=other_end,
+            stderr=other_end,
+            env=environment,
+            start_new_session=True,
+        )
+        os.close(other_end)
+        self._decoder = codecs.getincrementaldecoder(environment.get("PYTHONIOENCODING", "utf-8"))()
+        self.output = ""
+        self._expected = 0
+
+    def expect(self, words: str) -> None:
+        """Wait until these words have been written, after those that were expected before."""
+        while (found := self.output.find(words, self._expected)) < 0:
+            assert self._read(), f"never came: {words!r}; what came: {self.output!r}"
+        self._expected = found + len(words)
+
+    def press(self, key: bytes) -> None:
+        """Press a key."""
+        os.write(self._end, key)
+
+    def hang_up(self) -> int:
+        """Close the terminal, and return what becomes of the program."""
+        os.close(self._end)
+        return self._process.wait(_PATIENCE)
+
+    def end(self) -> int:
+        """Wait for the end of the program and return its exit code."""
+        while self._read():
+            pass
+        os.close(self._end)
+        return self._process.wait(_PATIENCE)
+
+    def _read(self) -> bool:
+        """Take in what has been written; return False when there is nothing to come."""
+        deadline = time.monotonic() + _PATIENCE
+        while not select.select([self._end], [], [], 1.0)[0]:
+            assert time.monotonic() < deadline, f"nothing more came after: {self.output!r}"
+        try:
+            data = os.read(self._end, 65536)
+        except OSError:  # EIO: the program has ended
+            return False
+        self.output += self._decoder.decode(data)
+        return bool(data)
+
+    @property
+    def screen(self) -> list[str]:
+        """The lines that a person sees."""
+        return screen(self.output)

@@ -1,0 +1,56 @@
+"""`status-grpc serve` as a process: started, killed, frozen and restarted on one port and one database."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+
+import os
+ENV = os.environ | ({"PYTHONPATH": os.environ["SNAP"]} if "SNAP" in os.environ else {})
+
+
+class RealServer:
+    def __init__(self, folder: Path, *flags: str) -> None:
+        self._folder = folder
+        self._flags = flags
+        self._process: subprocess.Popen[str] | None = None
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "status_grpc.cli.main", "serve", "--listen", self.address, *self._flags]
+        command += ["--database-url", f"sqlite+aiosqlite:///{self._folder / 'traces.db'}", "--drain-seconds", "1"]
+        with (self._folder / "server.log").open("a") as log:
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=ENV, cwd=self._folder)
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert "listening" in line, (line, (self._folder / "server.log").read_text())
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.communicate()
+            self._process = None
+
+    @property
+    def log(self) -> str:
+        return (self._folder / "server.log").read_text()

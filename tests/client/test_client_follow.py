@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import time
+
+import grpc
+import pytest
+from fake_server import FakeServer, Script
+from patience import eventually, in_threads
+from real_server import RealServer
+
+from status_grpc import (
+    AsyncStatusClient,
+    Checkpoint,
+    DeadlineExceeded,
+    Reconnect,
+    StatusClient,
+    TraceEventStatus,
+    TraceStatus,
+    Unavailable,
+)
+
+END = {"component": "c", "trace_status": TraceStatus.FINISHED, "trace_event_status": TraceEventStatus.OK}
+
+
+def create(client: StatusClient, events: int = 1, *, s3_path: str = "", done: bool = False) -> str:
+    trace_id = client.create(domain="d", domain_id="x", component="c", s3_path=s3_path).trace.trace_id
+    for _ in range(events - 1 - done):
+        client.update(trace_id=trace_id, component="c")
+    if done:
+        client.update(trace_id=trace_id, **END)
+    return trace_id
+
+
+BREAKS = [
+    Script(messages=2),
+    Script(messages=3, code=grpc.StatusCode.OK),
+    Script(messages=0, code=grpc.StatusCode.INTERNAL),
+    Script(skip=5),
+    Script(repeat=True, messages=3),
+    Script(messages=1, code=grpc.StatusCode.CANCELLED),
+]
+
+
+def test_a_follower_survives_whatever_breaks(fake: FakeServer, fake_client: StatusClient):
+    trace_id = create(fake_client, 9, done=True)
+    fake.service.scripts.extend(BREAKS)
+    checkpoints: list[Checkpoint] = []
+    reconnects: list[Reconnect] = []
+    with fake_client.follow(trace_id, on_checkpoint=checkpoints.append, on_reconnect=reconnects.append) as events:
+        assert [event.sequence for event in events] == list(range(1, 10))
+    assert events.finished_trace.last_sequence == 9
+    assert len(reconnects) == len(BREAKS)
+    assert checkpoints[-1].done
+    assert list(events) == []
+
+
+async def test_an_asynchronous_follower_does_too(fake: FakeServer, fake_client: StatusClient):
+    trace_id = create(fake_client, 9, done=True)
+    fake.service.scripts.extend(BREAKS)
+    reconnects: list[Reconnect] = []
+    async with (
+        AsyncStatusClient(fake.address) as client,
+        client.follow(trace_id, on_reconnect=reconnects.append) as events,
+    ):
+        assert [event.sequence async for event in events] == list(range(1, 10))
+    assert events.finished_trace.last_sequence == 9
+    assert len(reconnects) == len(BREAKS)
+
+
+def test_a_silent_stream_is_dead(fake: FakeServer):
+    with StatusClient(fake.address, silence_timeout=0.5) as client:
+        trace_id = create(client, 3, done=True)
+        fake.service.scripts.append(Script(messages=2, silent=60))
+        reconnects: list[Reconnect] = []
+        assert [e.sequence for e in client.follow(trace_id, on_reconnect=reconnects.append)] == [1, 2, 3]
+    assert "silent" in str(reconnects[0].error)
+
+
+async def test_a_silent_stream_is_dead_for_coroutines_as_well(fake: FakeServer, fake_client: StatusClient):
+    trace_id = create(fake_client, 3, done=True)
+    fake.service.scripts.append(Script(messages=2, silent=60))
+    async with AsyncStatusClient(fake.address, silence_timeout=0.5) as client:
+        assert [event.sequence async for event in client.follow(trace_id)] == [1, 2, 3]
+
+
+def test_a_slow_reader_is_no_silent_stream(fake: FakeServer):
+    with StatusClient(fake.address, silence_timeout=0.3) as client:
+        trace_id = create(client, 3, done=True)
+        reconnects: list[Reconnect] = []
+        sequences = []
+        for event in client.follow(trace_id, on_reconnect=reconnects.append):
+            time.sleep(1.2)
+            sequences.append(event.sequence)
+    assert (sequences, reconnects) == ([1, 2, 3], [])
+
+
+def test_the_whole_follow_has_a_deadline(fake: FakeServer, fake_client: StatusClient):
+    trace_id = create(fake_client, 2)
+    events = fake_client.follow(trace_id, timeout=0.6)
+    assert next(events).sequence == 1
+    assert next(events).sequence == 2
+    with pytest.raises(DeadlineExceeded):
+        next(events)
+    with pytest.raises(StopIteration):
+        next(events)
+
+
+def test_a_server_that_was_never_there_is_not_waited_for_long():
+    with StatusClient("127.0.0.1:9", timeout=0.5) as client, pytest.raises(Unavailable):
+        list(client.follow("t"))
+    with StatusClient("127.0.0.1:9", timeout=0.5) as client, pytest.raises(Unavailable):
+        client.wait("t")
+
+
+def test_an_earlier_follow_is_resumed(client: StatusClient):
+    trace_id = create(client, 6, done=True)
+    events = client.follow(trace_id)
+    first = [next(events) for _ in range(3)]
+    events.close()
+    rest = client.follow(trace_id, after_sequence=events.sequence, after_event_id=events.event_id)
+    assert [event.sequence for event in [*first, *rest]] == list(range(1, 7))
+
+
+def test_a_follower_can_be_closed_from_another_thread(client: StatusClient):
+    trace_id = create(client)
+    events = client.follow(trace_id)
+    next(events)
+    threading.Timer(0.3, events.close).start()
+    assert list(events) == []
+    assert events.trace is not None
+    assert not events.trace.done
+
+
+async def test_a_follower_can_be_cancelled(aio_client: AsyncStatusClient, client: StatusClient):
+    trace_id = create(client)
+
+    async def follow() -> None:
+        async with aio_client.follow(trace_id) as events:
+            async for _ in events:
+                pass
+
+    task = asyncio.create_task(follow())
+    await asyncio.sleep(0.3)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def test_only_a_new_trace_of_a_path_and_nothing_is_missed(client: StatusClient):
+    old = create(client, 2, s3_path="p/new", done=True)
+    with client.follow(s3_path="p/new", new_only=True) as events:
+        first = events.start()
+        assert first.trace_id == ""
+        new = create(client, 2, s3_path="p/new", done=True)
+        assert [event.trace_id for event in events] == [new, new]
+    # Without it, the finished trace of an earlier upload is the answer.
+    assert old != new
+    assert client.wait(s3_path="p/new").trace_id == new
+    assert client.wait(s3_path="p/new", created_after=first.server_time).trace_id == new
+
+
+async def test_the_asynchronous_follower_starts_in_the_same_way(aio_client: AsyncStatusClient, client: StatusClient):
+    async with aio_client.follow(s3_path="p/aio", new_only=True) as events:
+        await events.start()
+        new = create(client, 2, s3_path="p/aio", done=True)
+        assert [event.trace_id async for event in events] == [new, new]
+
+
+def test_waiting_for_a_new_trace_of_a_path(client: StatusClient):
+    create(client, 2, s3_path="p/wait", done=True)
+    made: list[str] = []
+
+    def work(number: int) -> None:
+        if number == 0:
+            trace = client.wait(s3_path="p/wait", new_only=True, timeout=60)
+            assert trace.trace_id in made
+        else:
+            for _ in range(10):
+                time.sleep(0.1)
+                made.append(create(client, 2, s3_path="p/wait", done=True))
+
+    in_threads(2, work)
+
+
+def test_waiting_for_a_trace_that_does_not_exist_yet(client: StatusClient):
+    def work(number: int) -> None:
+        if number == 0:
+            assert client.wait("later", wait_for_trace=True).trace_id == "later"
+        elif number == 1:
+            assert [event.sequence for event in client.follow("later", wait_for_trace=True)] == [1, 2]
+        else:
+            time.sleep(0.5)
+            client.create(trace_id="later", domain="d", domain_id="x", component="c")
+            client.update(trace_id="later", **END)
+
+    in_threads(3, work)
+
+
+def test_following_and_waiting_go_on_when_the_server_is_restarted(mortal: RealServer):
+    with StatusClient(mortal.address) as client:
+        trace_id = create(client)
+        seen: list[int] = []
+
+        def work(number: int) -> None:
+            if number == 0:
+                seen.extend(event.sequence for event in client.follow(trace_id))
+            elif number == 1:
+                assert client.wait(trace_id).done
+            else:
+                for how in (mortal.kill, mortal.stop):
+                    client.update(trace_id=trace_id, component="c")
+                    how()
+                    mortal.start()
+                client.update(trace_id=trace_id, **END)
+
+        in_threads(3, work)
+    assert seen == [1, 2, 3, 4]
+
+
+def test_a_frozen_server_is_noticed_and_its_stream_resumed(mortal: RealServer):
+    with StatusClient(mortal.address, silence_timeout=0.5) as client:
+        trace_id = create(client)
+        reconnects: list[Reconnect] = []
+        events = client.follow(trace_id, on_reconnect=reconnects.append)
+        assert next(events).sequence == 1
+        mortal.send(signal.SIGSTOP)
+        seen: list[int] = []
+        reader = threading.Thread(target=lambda: seen.extend(event.sequence for event in events))
+        reader.start()
+        eventually(lambda: reconnects, "the silent stream is given up")
+        mortal.send(signal.SIGCONT)
+        client.update(trace_id=trace_id, **END)
+        reader.join()
+    assert seen == [2]

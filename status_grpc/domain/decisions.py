@@ -23,27 +23,27 @@ from status_grpc.domain.events import EventDraft, TraceEvent, TraceStatus
 from status_grpc.domain.traces import Trace, apply, heard, record, record_first
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CreateTrace:
     """Start a trace with this event. The ids are the caller's, or were minted where it gave none."""
 
     trace_id: str
     trace_event_id: str
     draft: EventDraft
-    content_hash: bytes
+    content_hash: str
     expire_time: datetime | None = None
     #: Whether the caller chose the event's id: only then can the id have been seen before.
     retryable: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AppendEvent:
     """Append this event to its trace. The ids are the caller's, or were minted where it gave none."""
 
     trace_id: str
     trace_event_id: str
     draft: EventDraft
-    content_hash: bytes
+    content_hash: str
     expected_sequence: int | None = None
     new_run: bool = False
     expire_time: datetime | None = None
@@ -51,7 +51,7 @@ class AppendEvent:
     retryable: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Beat:
     """Note that the producers of this trace are alive."""
 
@@ -61,7 +61,7 @@ class Beat:
 Command: TypeAlias = CreateTrace | AppendEvent | Beat
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Recorded:
     """The event was recorded now; `trace` is the state after it."""
 
@@ -69,7 +69,7 @@ class Recorded:
     event: TraceEvent
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Replayed:
     """The event had been recorded before, as this sequence; `trace` is the state now."""
 
@@ -77,7 +77,7 @@ class Replayed:
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Heard:
     """The heartbeat was noted; `trace` is the state after it."""
 
@@ -92,7 +92,7 @@ class KnownEvent:
     """What is remembered of an event's id: where it was recorded and the hash of what its caller sent."""
 
     sequence: int
-    content_hash: bytes
+    content_hash: str
 
 
 @dataclass(slots=True)
@@ -107,7 +107,7 @@ class Deciding:
     traces: dict[str, Trace]
     known: dict[tuple[str, str], KnownEvent]
     events_per_trace: int
-    recorded: list[tuple[TraceEvent, bytes, int]] = field(default_factory=list)
+    recorded: list[tuple[TraceEvent, str, int]] = field(default_factory=list)
     created: set[str] = field(default_factory=set)
     changed: set[str] = field(default_factory=set)
 

@@ -102,7 +102,7 @@ def record(trace: Trace, draft: EventDraft, trace_event_id: str, *, new_run: boo
     return _recorded(draft, place, default_status=TraceStatus.CONTINUE, now=now)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Place:
     """Where an event stands: what its trace decides about it."""
 

@@ -14,8 +14,8 @@ from status_grpc.domain.events import EventDraft
 _BYTES = 16
 
 
-def fingerprint(draft: EventDraft) -> bytes:
-    """Return 16 bytes that are the same for the same content as the caller sent it, before any default.
+def fingerprint(draft: EventDraft) -> str:
+    """Return a text (32 hex digits) that is the same for the same content as the caller sent it, before any default.
 
     The ids are not part of it, nor is the order of the keys in JSON objects.
     """
@@ -44,7 +44,7 @@ def fingerprint(draft: EventDraft) -> bytes:
         encoded = orjson.dumps(content, default=_other, option=orjson.OPT_SORT_KEYS)
     except TypeError:  # an integer of more than 64 bits
         encoded = json.dumps(content, default=_other, sort_keys=True).encode()
-    return blake2b(encoded, digest_size=_BYTES).digest()
+    return blake2b(encoded, digest_size=_BYTES).hexdigest()
 
 
 def _other(value: Any) -> Any:

@@ -23,7 +23,7 @@ TRACES_PER_PATH = 100
 PAGE_BYTES = 3 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Update:
     """One event to append, valid as it stands, with the conditions of its call."""
 
@@ -33,7 +33,7 @@ class Update:
     expire_time: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Receipt:
     """What is told of an event that was recorded in a batch."""
 

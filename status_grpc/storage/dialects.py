@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, TypeVar
 
+import orjson
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -24,6 +26,7 @@ from status_grpc.storage.rows import RowCodec
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+U = TypeVar("U")
 Work = Callable[[sa.Connection], T]
 
 
@@ -50,6 +53,19 @@ class Database(ABC):
         """
 
     @abstractmethod
+    async def transact(
+        self,
+        look_up: Callable[[Transaction], T],
+        decide: Callable[[T], U],
+        store: Callable[[Transaction, U], None],
+    ) -> U:
+        """Run one transaction in three steps and return what was decided once it is durable.
+
+        `look_up` reads under lock, `decide` computes and touches no database, `store` writes; an exception in any of
+        them rolls everything back. Raises Unavailable when the database failed for a reason that passes.
+        """
+
+    @abstractmethod
     async def read(self, work: Work[T]) -> T:
         """Run `work`, which only reads; a caller that is cancelled does not interrupt it.
 
@@ -69,6 +85,18 @@ class Database(ABC):
         """Return the statement so that it locks the rows it finds until the transaction ends."""
 
 
+class Transaction(ABC):
+    """The transaction that `Database.transact` runs."""
+
+    @abstractmethod
+    def fetch(self, statement: sa.Select[Any], parameters: dict[str, Any]) -> list[Sequence[Any]]:
+        """Return the rows of a statement; their values are texts, numbers and NULLs."""
+
+    @abstractmethod
+    def execute(self, sql: str, values: tuple[Any, ...]) -> None:
+        """Execute a statement that was compiled for this database, with its parameters in order."""
+
+
 def open_database(url: str) -> Database:
     """Return the database of a SQLAlchemy URL. Raises ValueError for one that is not supported."""
     parsed = sa.make_url(url)
@@ -77,17 +105,28 @@ def open_database(url: str) -> Database:
     raise ValueError(f"{parsed.get_backend_name()!r} is not a supported database; use sqlite+aiosqlite:///FILE")
 
 
+class _IsoText:
+    """A time as text. One transaction writes the time of its recording many times over: it is converted once."""
+
+    def __init__(self) -> None:
+        self._last: tuple[datetime | None, str] = None, ""
+
+    def __call__(self, time: datetime) -> str:
+        last, text = self._last
+        if time is not last:
+            text = time.isoformat(timespec="microseconds")
+            self._last = time, text
+        return text
+
+
 class SqliteDatabase(Database):
     """A SQLite file in WAL mode: one writer thread, readers beside it.
 
-    Reads go through aiosqlite. A write goes to its thread in one hop, whole: aiosqlite hops once per statement, and on
-    the one connection that decides the throughput that costs a third of it (docs/decisions/0003).
+    Reads go through aiosqlite. Writes have a thread of their own: aiosqlite hops to its once per statement, and on
+    the one connection that decides the throughput that costs more than the statements (docs/decisions/0003).
     """
 
-    codec = RowCodec(
-        time_in=lambda time: time.isoformat(timespec="microseconds"),
-        time_out=datetime.fromisoformat,
-    )
+    codec = RowCodec(time_in=_IsoText(), time_out=datetime.fromisoformat)
 
     #: How long a writer waits for the writer of another process, in seconds.
     BUSY_SECONDS = 5
@@ -113,6 +152,8 @@ class SqliteDatabase(Database):
         sa.event.listen(self._writing, "connect", self._prepare_writer)
         sa.event.listen(self._writing, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
         sa.event.listen(self._reading.sync_engine, "connect", self._prepare_reader)
+        self._fetching: dict[sa.Select[Any], tuple[str, list[str]]] = {}
+        self._lock = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
 
     @staticmethod
@@ -137,18 +178,58 @@ class SqliteDatabase(Database):
 
     async def close(self) -> None:
         await self._reading.dispose()
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._writing.dispose)
-        self._thread.shutdown()
+        async with self._lock:
+            await self._in_thread(self._writing.dispose)
+            self._thread.shutdown()
 
     async def write(self, work: Work[T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transaction, work)
+        async with self._lock:
+            return await self._in_thread(self._transaction, work)
 
     def _transaction(self, work: Work[T]) -> T:
+        with self._writing.begin() as connection:
+            return work(connection)
+
+    async def transact(
+        self,
+        look_up: Callable[[Transaction], T],
+        decide: Callable[[T], U],
+        store: Callable[[Transaction, U], None],
+    ) -> U:
+        # The statements run in the thread, where they may wait for the disk; the deciding runs here, since two threads
+        # of Python would only take the interpreter from each other.
+        async with self._lock:
+            transaction, found = await self._in_thread(self._begin, look_up)
+            try:
+                decided = decide(found)
+            except BaseException:
+                await self._in_thread(transaction.rollback)
+                raise
+            await self._in_thread(self._finish, transaction, store, decided)
+            return decided
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         try:
-            with self._writing.begin() as connection:
-                return work(connection)
-        except sa.exc.OperationalError as error:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+        except (sqlite3.OperationalError, sa.exc.OperationalError) as error:
             raise _unavailable(error) from error
+
+    def _begin(self, look_up: Callable[[Transaction], T]) -> tuple[_SqliteTransaction, T]:
+        transaction = _SqliteTransaction(self._writing, self._fetching)
+        try:
+            return transaction, look_up(transaction)
+        except BaseException:
+            transaction.rollback()
+            raise
+
+    @staticmethod
+    def _finish(transaction: _SqliteTransaction, store: Callable[[Transaction, U], None], decided: U) -> None:
+        try:
+            store(transaction, decided)
+            transaction.commit()
+        except BaseException:
+            transaction.rollback()
+            raise
 
     async def read(self, work: Work[T]) -> T:
         return await uninterrupted(self._read(work))
@@ -163,7 +244,7 @@ class SqliteDatabase(Database):
     def keys(self, *columns: tuple[str, sa.types.TypeEngine[Any]]) -> sa.FromClause:
         rows = sa.func.json_each(sa.bindparam("keys", type_=sa.Text)).table_valued("value", name="rows")
         fields = [
-            sa.type_coerce(rows.c.value.op("->>")(index), type_).label(name)
+            sa.type_coerce(rows.c.value.op("->>")(sa.literal_column(str(index))), type_).label(name)
             for index, (name, type_) in enumerate(columns)
         ]
         return sa.select(*fields).subquery("keys")
@@ -173,6 +254,48 @@ class SqliteDatabase(Database):
 
     def locked(self, statement: sa.Select[Any]) -> sa.Select[Any]:
         return statement  # BEGIN IMMEDIATE has locked the whole file
+
+
+class _SqliteTransaction(Transaction):
+    """A transaction on the writer's connection, by the driver itself: it holds the file's write lock from its start.
+
+    Every call of the driver gives up Python's interpreter lock, and getting it back from a busy event loop takes longer
+    than most calls: so there are few of them, and each does much.
+    """
+
+    def __init__(self, engine: sa.Engine, fetching: dict[sa.Select[Any], tuple[str, list[str]]]) -> None:
+        self._pooled = engine.raw_connection()
+        self._connection: sqlite3.Connection = self._pooled.driver_connection  # type: ignore[assignment]
+        self._dialect = engine.dialect
+        self._fetching = fetching
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def fetch(self, statement: sa.Select[Any], parameters: dict[str, Any]) -> list[Sequence[Any]]:
+        compiled = self._fetching.get(statement)
+        if compiled is None:
+            compiled = self._fetching[statement] = self._compile(statement)
+        sql, names = compiled
+        row = self._connection.execute(sql, [parameters[name] for name in names]).fetchone()
+        found: list[Sequence[Any]] = orjson.loads(row[0])
+        return found
+
+    def _compile(self, statement: sa.Select[Any]) -> tuple[str, list[str]]:
+        """Return the statement as one that gives all its rows in a single one."""
+        rows = statement.subquery("found")
+        compiled = sa.select(sa.func.json_group_array(sa.func.json_array(*rows.columns))).compile(dialect=self._dialect)
+        return str(compiled), list(compiled.positiontup or ())
+
+    def execute(self, sql: str, values: tuple[Any, ...]) -> None:
+        self._connection.execute(sql, values)
+
+    def commit(self) -> None:
+        """Make it durable."""
+        self._connection.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Undo it; harmless when the driver has done so already."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
 
 
 async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
@@ -186,6 +309,6 @@ async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-def _unavailable(error: sa.exc.SQLAlchemyError) -> Unavailable:
+def _unavailable(error: Exception) -> Unavailable:
     log.warning("database failed", cause=str(getattr(error, "orig", error)))
     return Unavailable("the database cannot serve this now; try again shortly")

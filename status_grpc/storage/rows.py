@@ -23,6 +23,9 @@ from status_grpc.domain.events import (
 from status_grpc.domain.traces import Failure, ReportedError, Trace
 
 _MICROSECOND = timedelta(microseconds=1)
+#: How much an event grows at most by what the server fills in, beside ids and domains: those take up to four bytes a
+#: character.
+_COMPLETION_BYTES = 250
 
 
 def bucket_of(create_time: datetime) -> int:
@@ -38,6 +41,30 @@ def to_json(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
+#: The key of a trace and the columns that recording an event may change.
+CHANGING_COLUMNS = (
+    "trace_id",
+    "revision",
+    "s3_path",
+    "trace_status",
+    "trace_event_status",
+    "done",
+    "run",
+    "update_time",
+    "finish_time",
+    "event_count",
+    "failed_event_count",
+    "last_sequence",
+    "last_heard_time",
+    "expire_time",
+    "component",
+    "operation",
+    "errors",
+    "error_count",
+    "first_failure",
+)
+
+
 class RowCodec:
     """Converts rows for one dialect."""
 
@@ -45,35 +72,60 @@ class RowCodec:
         self.time_in = time_in
         self.time_out = time_out
 
-    def trace_row(self, trace: Trace) -> dict[str, Any]:
-        """Return the row of a trace."""
+    def new_trace_row(self, trace: Trace) -> tuple[Any, ...]:
+        """Return the row of a trace, in the order of the columns of `traces`."""
         time_in = self.time_in
-        return {
-            "trace_id": trace.trace_id,
-            "bucket": bucket_of(trace.create_time),
-            "revision": trace.revision,
-            "domain": trace.domain,
-            "domain_id": trace.domain_id,
-            "user": trace.user or None,
-            "s3_path": trace.s3_path or None,
-            "trace_status": trace.trace_status.value,
-            "trace_event_status": trace.trace_event_status.value,
-            "done": trace.done,
-            "run": trace.run,
-            "create_time": time_in(trace.create_time),
-            "update_time": time_in(trace.update_time),
-            "finish_time": time_in(trace.finish_time) if trace.finish_time else None,
-            "event_count": trace.event_count,
-            "failed_event_count": trace.failed_event_count,
-            "last_sequence": trace.last_sequence,
-            "last_heard_time": time_in(trace.last_heard_time),
-            "expire_time": time_in(trace.expire_time) if trace.expire_time else None,
-            "component": trace.component or None,
-            "operation": trace.operation or None,
-            "errors": to_json([_reported_json(error) for error in trace.errors]) if trace.errors else None,
-            "error_count": trace.error_count,
-            "first_failure": to_json(_failure_json(trace.first_failure)) if trace.first_failure else None,
-        }
+        return (
+            trace.trace_id,
+            bucket_of(trace.create_time),
+            trace.revision,
+            trace.domain,
+            trace.domain_id,
+            trace.user or None,
+            trace.s3_path or None,
+            trace.trace_status.value,
+            trace.trace_event_status.value,
+            trace.done,
+            trace.run,
+            time_in(trace.create_time),
+            time_in(trace.update_time),
+            time_in(trace.finish_time) if trace.finish_time else None,
+            trace.event_count,
+            trace.failed_event_count,
+            trace.last_sequence,
+            time_in(trace.last_heard_time),
+            time_in(trace.expire_time) if trace.expire_time else None,
+            trace.component or None,
+            trace.operation or None,
+            _errors_text(trace),
+            trace.error_count,
+            _failure_text(trace),
+        )
+
+    def changed_trace_row(self, trace: Trace) -> tuple[Any, ...]:
+        """Return what may have changed of a trace, in the order of CHANGING_COLUMNS."""
+        time_in = self.time_in
+        return (
+            trace.trace_id,
+            trace.revision,
+            trace.s3_path or None,
+            trace.trace_status.value,
+            trace.trace_event_status.value,
+            trace.done,
+            trace.run,
+            time_in(trace.update_time),
+            time_in(trace.finish_time) if trace.finish_time else None,
+            trace.event_count,
+            trace.failed_event_count,
+            trace.last_sequence,
+            time_in(trace.last_heard_time),
+            time_in(trace.expire_time) if trace.expire_time else None,
+            trace.component or None,
+            trace.operation or None,
+            _errors_text(trace),
+            trace.error_count,
+            _failure_text(trace),
+        )
 
     def trace(self, row: Sequence[Any]) -> Trace:
         """Return the trace of a row that holds all columns of `traces` in their order."""
@@ -130,8 +182,11 @@ class RowCodec:
             revision=revision,
         )
 
-    def event_row(self, event: TraceEvent, bucket: int, content_hash: bytes, encoded_bytes: int) -> tuple[Any, ...]:
-        """Return the row of an event, in the order of the columns of `trace_events`."""
+    def event_row(self, event: TraceEvent, bucket: int, content_hash: str, encoded_bytes: int) -> tuple[Any, ...]:
+        """Return the row of an event, in the order of the columns of `trace_events`.
+
+        `encoded_bytes` is the size it was received with; the row gets an upper bound of the size it is answered with.
+        """
         time_in = self.time_in
         return (
             bucket,
@@ -139,7 +194,7 @@ class RowCodec:
             event.sequence,
             event.trace_event_id,
             content_hash,
-            encoded_bytes,
+            encoded_bytes + _COMPLETION_BYTES + 4 * (len(event.trace_id) + len(event.domain) + len(event.domain_id)),
             event.run,
             time_in(event.record_time),
             event.domain,
@@ -221,6 +276,14 @@ class RowCodec:
             record_time=time_out(record_time),
             run=run,
         )
+
+
+def _errors_text(trace: Trace) -> str | None:
+    return to_json([_reported_json(error) for error in trace.errors]) if trace.errors else None
+
+
+def _failure_text(trace: Trace) -> str | None:
+    return to_json(_failure_json(trace.first_failure)) if trace.first_failure else None
 
 
 def _exception_json(exception: ExceptionDetail) -> dict[str, str]:

@@ -2,55 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from status_grpc.storage.dialects import Database
+from status_grpc.storage.dialects import Database, Transaction
+from status_grpc.storage.rows import CHANGING_COLUMNS
 from status_grpc.storage.tables import trace_events, trace_paths, traces
 
-#: The columns of a trace that recording an event may change.
-_CHANGING = (
-    "revision",
-    "s3_path",
-    "trace_status",
-    "trace_event_status",
-    "done",
-    "run",
-    "update_time",
-    "finish_time",
-    "event_count",
-    "failed_event_count",
-    "last_sequence",
-    "last_heard_time",
-    "expire_time",
-    "component",
-    "operation",
-    "errors",
-    "error_count",
-    "first_failure",
-)
+#: How many rows one statement holds: a few different statements, so that each is prepared once and kept.
+_ROWS_PER_STATEMENT = (64, 32, 16, 8, 4, 2, 1)
 
 
 class Many:
-    """A statement that is executed for many rows at once, compiled here so that a row costs nothing but its values."""
+    """A write of many rows in few statements, which costs less than many steps or round trips."""
 
-    def __init__(self, statement: sa.Insert | sa.Update, dialect: sa.Dialect) -> None:
-        compiled = statement.compile(dialect=dialect)
-        self._sql = str(compiled)
-        self._names: Sequence[str] = compiled.positiontup or ()
+    def __init__(self, statement: Callable[[int], sa.ClauseElement], dialect: sa.Dialect) -> None:
+        """Take `statement(n)`, which writes n rows whose parameters are made by `_parameters`."""
+        self._statement = statement
+        self._dialect = dialect
+        self._sql: dict[int, str] = {}
 
-    def execute(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Execute the statement for rows that hold its parameters by name."""
-        if rows:
-            self.execute_tuples(connection, [tuple([row[name] for name in self._names]) for row in rows])
+    def execute(self, transaction: Transaction, rows: Sequence[Sequence[Any]]) -> None:
+        """Write rows that hold the values in the order of the columns."""
+        done = 0
+        for count in _ROWS_PER_STATEMENT:
+            while len(rows) - done >= count:
+                transaction.execute(self._text(count), tuple(chain.from_iterable(rows[done : done + count])))
+                done += count
 
-    def execute_tuples(self, connection: sa.Connection, rows: list[tuple[Any, ...]]) -> None:
-        """Execute the statement for rows that hold its parameters in order."""
-        if rows:
-            connection.exec_driver_sql(self._sql, rows)
+    def _text(self, count: int) -> str:
+        text = self._sql.get(count)
+        if text is None:
+            text = self._sql[count] = str(self._statement(count).compile(dialect=self._dialect))
+        return text
+
+
+def _parameters(columns: Sequence[sa.Column[Any]], row: int) -> dict[str, sa.BindParameter[Any]]:
+    return {column.name: sa.bindparam(f"{column.name}_{row}", type_=column.type) for column in columns}
+
+
+def _insert(table: sa.Table, dialect: sa.Dialect, *, ignore_existing: bool = False) -> Many:
+    columns = list(table.columns)
+
+    def statement(count: int) -> sa.ClauseElement:
+        rows = [_parameters(columns, row) for row in range(count)]
+        if not ignore_existing:
+            return sa.insert(table).values(rows)
+        insert = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
+        return insert(table).values(rows).on_conflict_do_nothing()
+
+    return Many(statement, dialect)
+
+
+def _update(table: sa.Table, names: Sequence[str], dialect: sa.Dialect) -> Many:
+    """Return the update of rows by the first of the named columns, which is their key."""
+    columns = [table.columns[name] for name in names]
+    key, *changing = names
+
+    def statement(count: int) -> sa.ClauseElement:
+        rows = [tuple(_parameters(columns, row).values()) for row in range(count)]
+        new = sa.values(*[sa.column(c.name, c.type) for c in columns], name="new").data(rows).cte("new")
+        return sa.update(table).where(table.columns[key] == new.c[key]).values({name: new.c[name] for name in changing})
+
+    return Many(statement, dialect)
 
 
 class Statements:
@@ -73,16 +91,10 @@ class Statements:
             & (events.trace_id == event_keys.c.trace_id)
             & (events.trace_event_id == event_keys.c.trace_event_id),
         )
-        self.insert_traces = Many(sa.insert(traces), dialect)
-        self.insert_events = Many(sa.insert(trace_events), dialect)
-        self.update_traces = Many(
-            sa.update(traces)
-            .where(traces.c.trace_id == sa.bindparam("trace_id"))
-            .values({name: sa.bindparam(name) for name in _CHANGING}),
-            dialect,
-        )
-        insert_path: Callable[..., Any] = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
-        self.insert_paths = Many(insert_path(trace_paths).on_conflict_do_nothing(), dialect)
+        self.insert_traces = _insert(traces, dialect)
+        self.insert_events = _insert(trace_events, dialect)
+        self.insert_paths = _insert(trace_paths, dialect, ignore_existing=True)
+        self.update_traces = _update(traces, CHANGING_COLUMNS, dialect)
 
         self.trace = sa.select(traces).where(traces.c.trace_id == sa.bindparam("trace_id"))
         of_trace = (events.bucket == sa.bindparam("bucket")) & (events.trace_id == sa.bindparam("trace_id"))

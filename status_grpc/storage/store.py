@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,13 +18,32 @@ from status_grpc.domain.decisions import (
 )
 from status_grpc.domain.events import TraceEvent
 from status_grpc.domain.traces import Trace
-from status_grpc.storage.dialects import Database
+from status_grpc.storage.dialects import Database, Transaction
 from status_grpc.storage.listing import TraceFilter, list_traces
 from status_grpc.storage.rows import bucket_of
 from status_grpc.storage.statements import Statements
 from status_grpc.storage.tables import traces
 
 _LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class _Found:
+    """What a transaction has read: rows of `traces`, and of events that were recorded before."""
+
+    traces: list[Sequence[Any]]
+    events: list[Sequence[Any]]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What a transaction has decided, and the rows that say so."""
+
+    decisions: list[Decision]
+    new_traces: list[tuple[Any, ...]]
+    changed_traces: list[tuple[Any, ...]]
+    events: list[tuple[Any, ...]]
+    paths: list[tuple[Any, ...]]
 
 
 class Store:
@@ -40,71 +60,61 @@ class Store:
 
         Raises Unavailable when nothing, or it is unknown what, was stored: the same commands may be committed again.
         """
-        return await self._database.write(lambda connection: self._commit(connection, commands))
+        batch = await self._database.transact(
+            lambda transaction: self._look_up(transaction, commands),
+            lambda found: self._decide(commands, found),
+            self._write,
+        )
+        return batch.decisions
 
-    def _commit(self, connection: sa.Connection, commands: Sequence[Command]) -> list[Decision]:
-        now = datetime.now(UTC)
-        held = self._lock_traces(connection, commands)
-        known = self._known_events(connection, commands, held)
-        paths_before = {trace_id: trace.s3_path for trace_id, trace in held.items()}
-        deciding = Deciding(held, known, self._events_per_trace)
-        decisions = deciding.decide_all(commands, now=now)
-        self._store(connection, deciding, paths_before)
-        return decisions
-
-    def _lock_traces(self, connection: sa.Connection, commands: Sequence[Command]) -> dict[str, Trace]:
+    def _look_up(self, transaction: Transaction, commands: Sequence[Command]) -> _Found:
         # In the order of their ids: two transactions that lock the same traces never wait for each other in a circle.
         ids = sorted({command.trace_id for command in commands})
-        rows = connection.execute(self._sql.lock_traces, self._database.key_parameters([[id_] for id_ in ids]))
-        return {row.trace_id: self._codec.trace(row) for row in rows}
-
-    def _known_events(
-        self, connection: sa.Connection, commands: Sequence[Command], held: dict[str, Trace]
-    ) -> dict[tuple[str, str], KnownEvent]:
-        keys = [
-            [bucket_of(held[trace_id].create_time), trace_id, event_id]
+        keys = self._database.key_parameters([[trace_id] for trace_id in ids])
+        traces = transaction.fetch(self._sql.lock_traces, keys)
+        buckets = {row[0]: row[1] for row in traces}
+        wanted = [
+            [buckets[trace_id], trace_id, event_id]
             for trace_id, event_ids in keys_to_look_up(commands).items()
-            if trace_id in held
+            if trace_id in buckets
             for event_id in event_ids
         ]
-        if not keys:
-            return {}
-        rows = connection.execute(self._sql.known_events, self._database.key_parameters(keys))
-        return {
-            (trace_id, event_id): KnownEvent(sequence, content_hash)
-            for trace_id, event_id, sequence, content_hash in rows
-        }
+        events = transaction.fetch(self._sql.known_events, self._database.key_parameters(wanted)) if wanted else []
+        return _Found(traces, events)
 
-    def _store(self, connection: sa.Connection, deciding: Deciding, paths_before: dict[str, str]) -> None:
-        states, created, codec, sql = deciding.traces, deciding.created, self._codec, self._sql
-        changed = deciding.changed - created
-        sql.insert_traces.execute(connection, [codec.trace_row(states[trace_id]) for trace_id in created])
-        sql.update_traces.execute(connection, [codec.trace_row(states[trace_id]) for trace_id in changed])
-        sql.insert_events.execute_tuples(
-            connection,
+    def _decide(self, commands: Sequence[Command], found: _Found) -> _Batch:
+        codec = self._codec
+        held = {row[0]: codec.trace(row) for row in found.traces}
+        known = {(row[0], row[1]): KnownEvent(row[2], row[3]) for row in found.events}
+        paths_before = {trace_id: trace.s3_path for trace_id, trace in held.items()}
+        deciding = Deciding(held, known, self._events_per_trace)
+        decisions = deciding.decide_all(commands, now=datetime.now(UTC))
+        states, created = deciding.traces, deciding.created
+        return _Batch(
+            decisions,
+            [codec.new_trace_row(states[trace_id]) for trace_id in created],
+            [codec.changed_trace_row(states[trace_id]) for trace_id in deciding.changed - created],
             [
-                codec.event_row(
-                    event, bucket_of(states[event.trace_id].create_time), content_hash, size + _completion(event)
-                )
+                codec.event_row(event, bucket_of(states[event.trace_id].create_time), content_hash, size)
                 for event, content_hash, size in deciding.recorded
             ],
+            self._path_rows(deciding, paths_before),
         )
-        sql.insert_paths.execute(connection, self._path_rows(deciding, paths_before))
 
-    def _path_rows(self, deciding: Deciding, paths_before: dict[str, str]) -> list[dict[str, Any]]:
-        time_in = self._codec.time_in
-        rows = []
+    def _write(self, transaction: Transaction, batch: _Batch) -> None:
+        sql = self._sql
+        sql.insert_traces.execute(transaction, batch.new_traces)
+        sql.update_traces.execute(transaction, batch.changed_traces)
+        sql.insert_events.execute(transaction, batch.events)
+        sql.insert_paths.execute(transaction, batch.paths)
+
+    def _path_rows(self, deciding: Deciding, paths_before: dict[str, str]) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = []
         for event, _, _ in deciding.recorded:
             # The path that the trace already has is recorded: most events of a trace carry the same one.
             if event.s3_path and event.s3_path != paths_before.get(event.trace_id):
-                rows.append(
-                    {
-                        "s3_path": event.s3_path,
-                        "created": event.sequence == 1,
-                        "create_time": time_in(deciding.traces[event.trace_id].create_time),
-                        "trace_id": event.trace_id,
-                    }
-                )
+                create_time = self._codec.time_in(deciding.traces[event.trace_id].create_time)
+                rows.append((event.s3_path, event.sequence == 1, create_time, event.trace_id))
                 paths_before[event.trace_id] = paths_before.get(event.trace_id) or event.s3_path
         return rows
 
@@ -207,7 +217,8 @@ class Store:
             created: dict[str, datetime] = {}
             if trace_ids:
                 keys = self._database.key_parameters([[trace_id] for trace_id in trace_ids])
-                revisions = dict(connection.execute(self._sql.heads, keys).tuples())
+                rows = connection.execute(self._sql.heads, keys)
+                revisions = {trace_id: revision for trace_id, revision in rows}  # noqa: C416 - dict() sees rows.keys()
             if s3_paths:
                 keys = self._database.key_parameters([[s3_path] for s3_path in s3_paths])
                 for s3_path, newest in connection.execute(self._sql.newest_per_path, keys):
@@ -235,9 +246,3 @@ class Store:
     async def ping(self) -> None:
         """Read something. Raises Unavailable when the database cannot be reached."""
         await self._database.read(lambda connection: connection.execute(sa.select(traces.c.trace_id).limit(1)).all())
-
-
-def _completion(event: TraceEvent) -> int:
-    """Return how many bytes at most an event grows by what the server fills in."""
-    texts = (event.trace_id, event.trace_event_id, event.domain, event.domain_id)
-    return 100 + sum(map(len, texts)) * (1 if all(map(str.isascii, texts)) else 4)

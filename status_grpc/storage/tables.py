@@ -12,7 +12,6 @@ from sqlalchemy import (
     Column,
     Index,
     Integer,
-    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     Table,
@@ -103,8 +102,8 @@ trace_events = Table(
     Column("trace_id", Text, nullable=False),
     Column("sequence", BigInteger, nullable=False),
     Column("trace_event_id", Text, nullable=False),
-    # A hash of what the caller sent: tells a retry from another event under the same id.
-    Column("content_hash", LargeBinary, nullable=False),
+    # A hash (hex) of what the caller sent: tells a retry from another event under the same id.
+    Column("content_hash", Text, nullable=False),
     # The size of the event as a protobuf message when it was received: bounds pages without reading the bodies.
     Column("encoded_bytes", Integer, nullable=False),
     Column("run", Integer, nullable=False),

@@ -19,6 +19,9 @@ from status_grpc.wire.times import encode_time, to_time
 
 def trace_message(trace: Trace) -> trace_pb2.Trace:
     """Return the trace's state as a message."""
+    update_time = encode_time(trace.update_time)
+    # Most of the time it is the very same time.
+    heard = update_time if trace.last_heard_time is trace.update_time else encode_time(trace.last_heard_time)
     message = trace_pb2.Trace(
         trace_id=trace.trace_id,
         domain=trace.domain,
@@ -30,11 +33,11 @@ def trace_message(trace: Trace) -> trace_pb2.Trace:
         done=trace.done,
         run=trace.run,
         create_time=encode_time(trace.create_time),
-        update_time=encode_time(trace.update_time),
+        update_time=update_time,
         event_count=trace.event_count,
         failed_event_count=trace.failed_event_count,
         last_sequence=trace.last_sequence,
-        last_heard_time=encode_time(trace.last_heard_time),
+        last_heard_time=heard,
         component=trace.component,
         operation=trace.operation,
         error_count=trace.error_count,

@@ -58,7 +58,7 @@ def upgrade() -> None:
         sa.Column("trace_id", sa.Text, nullable=False),
         sa.Column("sequence", sa.BigInteger, nullable=False),
         sa.Column("trace_event_id", sa.Text, nullable=False),
-        sa.Column("content_hash", sa.LargeBinary, nullable=False),
+        sa.Column("content_hash", sa.Text, nullable=False),
         sa.Column("encoded_bytes", sa.Integer, nullable=False),
         sa.Column("run", sa.Integer, nullable=False),
         sa.Column("record_time", _INSTANT, nullable=False),

@@ -27,7 +27,7 @@ _COMMON: list[tuple[str, int | str]] = [
     ("grpc.enable_retries", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
-    ("grpc.max_reconnect_backoff_ms", 5_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
 _STREAMS: list[tuple[str, int | str]] = [
     # Streams have connections of their own, so that many of them never keep a call waiting.

@@ -33,7 +33,7 @@ _LONGEST_PAUSE = 10.0
 _SPOOL_INTERVAL = 60.0
 #: How many reports are read from the spool at a time, about.
 _ENOUGH_FROM_SPOOL = 1000
-#: A flush asks for an attempt now, but not sooner than so many seconds after the last one.
+#: While a flush waits, the next attempt is made so many seconds after the last one.
 _SHORTEST_PAUSE = 0.1
 
 
@@ -53,7 +53,7 @@ class Reporter:
         self._starting = threading.Lock()
         self._spooling = threading.Lock()
         self._closed = False
-        self._hurried = False
+        self._flushing = 0
         #: Whether the last attempt, or the last flush, has failed.
         self._away = False
         self._look_in_spool_at = 0.0
@@ -92,26 +92,28 @@ class Reporter:
         """
         arrived = threading.Event()
         self._outbox.when_settled(arrived.set)
-        if arrived.is_set():
-            return True
-        self._hurry()
-        if arrived.wait(self._bound(timeout)):
-            return True
-        self._flush_failed()
-        return False
+        if not arrived.is_set():
+            self._hurry(1)
+            arrived.wait(self._bound(timeout))
+            self._hurry(-1)
+        if not arrived.is_set():
+            self._flush_failed()
+        return arrived.is_set()
 
     async def flush_async(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as in flush
         """As `flush`, without blocking the event loop."""
         loop = asyncio.get_running_loop()
         arrived = asyncio.Event()
         self._outbox.when_settled(lambda: _call_in(loop, arrived.set))
-        self._hurry()
+        self._hurry(1)
         try:
             async with asyncio.timeout(self._bound(timeout)):
                 await arrived.wait()
         except TimeoutError:
             await asyncio.to_thread(self._flush_failed)
             return False
+        finally:
+            self._hurry(-1)
         return True
 
     def close(self, timeout: float | None = None) -> bool:
@@ -126,17 +128,23 @@ class Reporter:
         return flushed
 
     def _bound(self, timeout: float | None) -> float:
-        bound = self.options.flush_timeout if timeout is None else timeout
-        return bound * _SHARE_WHILE_AWAY if self._away else bound
+        if timeout is not None:
+            return timeout
+        return self.options.flush_timeout * (_SHARE_WHILE_AWAY if self._away else 1)
 
     def _flush_failed(self) -> None:
         self._away = True
-        warn_once("away", "status-grpc: the service at %s does not answer", self._connection_options.server)
+        self._warn("it does not answer")
         self._copy_to_spool()
 
-    def _hurry(self) -> None:
+    def _warn(self, reason: object) -> None:
+        server = self._connection_options.server
+        warn_once(f"away {server}", "status-grpc: events wait for the service at %s: %s", server, reason)
+
+    def _hurry(self, flushes: int) -> None:
+        """Note that so many more flushes wait: while there are some, pauses are short."""
         with self._outbox.changed:
-            self._hurried = True
+            self._flushing += flushes
             self._outbox.changed.notify_all()
 
     def _copy_to_spool(self) -> SpoolFile | None:
@@ -202,14 +210,11 @@ class Reporter:
                 continue
             failures += 1
             self._away = True
-            warn_once(
-                "away", "status-grpc: events wait for the service at %s: %s", self._connection_options.server, error
-            )
+            self._warn(error)
             delay = backoff.delay(failures, random.random())  # noqa: S311 - not a secret
             self._pause(max(delay, error.retry_after.total_seconds() if isinstance(error, PassingError) else 0.0))
 
     def _attempt(self, delivery: Delivery) -> StatusError | None:
-        self._hurried = False
         batch = self._outbox.batch()
         if not batch:
             return None
@@ -240,7 +245,7 @@ class Reporter:
         with self._outbox.changed:
             while not self._closed:
                 elapsed = time.monotonic() - begun_at
-                left = (min(_SHORTEST_PAUSE, seconds) if self._hurried else seconds) - elapsed
+                left = (min(_SHORTEST_PAUSE, seconds) if self._flushing else seconds) - elapsed
                 if left <= 0:
                     return
                 self._outbox.changed.wait(left)

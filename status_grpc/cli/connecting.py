@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from status_grpc.cli.contexts import chosen_context
 from status_grpc.cli.exits import UNREACHABLE, USAGE, CommandFailed, failure
 from status_grpc.domain.errors import StatusError
 
@@ -24,23 +25,28 @@ _OPTIONS = [
     click.option(
         "--server", metavar="HOST:PORT", help="The server. [env: STATUS_GRPC_SERVER; default: 127.0.0.1:50051]"
     ),
+    click.option("--context", metavar="NAME", help="A context of status-grpc config. [env: STATUS_GRPC_CONTEXT]"),
     click.option("--token", help="The bearer token. [env: STATUS_GRPC_TOKEN, where other users do not see it]"),
-    click.option("--token-file", type=_FILE, help="The file with the bearer token, read anew before each call."),
+    click.option(
+        "--token-file",
+        type=_FILE,
+        help="The file with the bearer token, read anew before each call. [env: STATUS_GRPC_TOKEN_FILE]",
+    ),
     click.option("--ca", type=_FILE, help="PEM file: who may sign the server's certificate. [env: STATUS_GRPC_CA]"),
     click.option("--cert", type=_FILE, help="PEM file: the client's certificate. [env: STATUS_GRPC_CERT]"),
     click.option("--key", type=_FILE, help="PEM file: its key. [env: STATUS_GRPC_KEY]"),
     click.option("--insecure", flag_value=True, type=bool, default=None, help="No TLS. [default: for this machine]"),
 ]
-_NAMES = ("server", "token", "ca", "cert", "key", "insecure")
+_NAMES = ("server", "token", "token_file", "ca", "cert", "key", "insecure")
 
 
 def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give the command the options of a connection, and a client as its first argument."""
 
     @functools.wraps(command)
-    def run(*args: Any, **kwargs: Any) -> Any:
+    def run(*args: Any, context: str | None, **kwargs: Any) -> Any:
         given = {name: kwargs.pop(name) for name in _NAMES}
-        with open_client(given, kwargs.pop("token_file")) as client:
+        with open_client(_complete(given, context)) as client:
             try:
                 return command(client, *args, **kwargs)
             except StatusError as error:
@@ -51,20 +57,49 @@ def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def open_client(given: dict[str, Any], token_file: str | None) -> StatusClient:
+def _complete(flags: dict[str, Any], context_name: str | None) -> dict[str, Any]:
+    """Return the options: those of the flags, then of a context that was asked for, of the environment, of one in use.
+
+    A token and the file of one are the same option: whoever says one of them says nothing about the other.
+    """
+    if flags["token"] is not None and flags["token_file"] is not None:
+        raise click.UsageError("--token and --token-file exclude each other.")
+    context = chosen_context(context_name, server=flags["server"])
+    said = {} if context is None else context.said()
+    # None: the client reads these variables itself.
+    environment: dict[str, Any] = {name: None for name in _NAMES if _variable(name)}
+    if "token_file" in environment and "token" not in environment:
+        environment["token_file"] = _variable("token_file")
+    options: dict[str, Any] = {}
+    for layer in (_not_none(flags), said if context_name else {}, environment, said):
+        known = "token" in options or "token_file" in options
+        for name, value in layer.items():
+            if not (known and name.startswith("token")):
+                options.setdefault(name, value)
+    return options
+
+
+def _not_none(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _variable(name: str) -> str | None:
+    return os.environ.get(f"STATUS_GRPC_{name.upper()}") or None
+
+
+def open_client(options: dict[str, Any]) -> StatusClient:
     """Return a client with these options; what is None comes from the environment."""
     # gRPC writes to standard error on its own account; what matters of it is in the errors it raises.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from status_grpc.client.sync import StatusClient
 
+    token_file = options.pop("token_file", None)
     if token_file is not None:
-        if given["token"] is not None:
-            raise click.UsageError("--token and --token-file exclude each other")
-        given["token"] = functools.partial(_read_token, token_file)
-    if "STATUS_GRPC_TIMEOUT" not in os.environ:
-        given["timeout"] = _CALL_TIMEOUT
+        options["token"] = functools.partial(_read_token, token_file)
+    if _variable("timeout") is None:
+        options["timeout"] = _CALL_TIMEOUT
     try:
-        return StatusClient(**given)
+        return StatusClient(**options)
     except ValueError as error:
         raise CommandFailed(f"{error}.", USAGE) from None
 

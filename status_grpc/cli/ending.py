@@ -11,7 +11,8 @@ import click
 from status_grpc.cli.exits import BROKEN_PIPE, HUNG_UP, INTERRUPTED, OK, SOFTWARE, USAGE, CommandFailed
 from status_grpc.cli.output import aside, make_streams_safe
 
-_NAME, _COMPLETE = "status-grpc", "_STATUS_GRPC_COMPLETE"
+#: The program, and the variable through which a shell asks it for completions: the one that click derives from it.
+NAME, COMPLETE = "status-grpc", "_STATUS_GRPC_COMPLETE"
 
 
 def run(commands: click.Command) -> int:
@@ -42,11 +43,11 @@ def run(commands: click.Command) -> int:
 
 def _invoke(commands: click.Command) -> object:
     """Do what `commands.main()` does, without its way of ending: it takes a broken pipe for a failure, code 1."""
-    if instruction := os.environ.get(_COMPLETE):
+    if instruction := os.environ.get(COMPLETE):
         from click.shell_completion import shell_complete
 
-        return shell_complete(commands, {}, _NAME, _COMPLETE, instruction)
-    with commands.make_context(_NAME, sys.argv[1:]) as context:
+        return shell_complete(commands, {}, NAME, COMPLETE, instruction)
+    with commands.make_context(NAME, sys.argv[1:]) as context:
         return commands.invoke(context)
 
 

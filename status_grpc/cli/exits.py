@@ -45,6 +45,9 @@ _ASKED_WRONGLY = (InvalidArgument, AlreadyExists, SequenceMismatch, TraceNotDone
 #: What gRPC says when there is no connection.
 _NOT_CONNECTED = ("failed to connect", "DNS resolution failed", "errors resolving", "last error")
 
+#: What the path of a field begins with, which whoever wrote flags or a line of a file does not know about.
+_WHERE = re.compile(r"^(requests\[\d+\]\.)?event\.")
+
 
 class CommandFailed(Exception):
     """Ends the command with this sentence on standard error, and this code."""
@@ -88,7 +91,7 @@ def invalid_fields(error: InvalidArgument) -> str:
     """Return what is wrong with which fields: "component is required"."""
     if not error.violations:
         return error.message
-    findings = [(v.field.removeprefix("event."), v.description) for v in error.violations]
+    findings = [(_WHERE.sub("", v.field), v.description) for v in error.violations]
     return "; ".join(
         f"{field} {text}" if text.startswith(("is ", "must ", "has ", "needs ")) else f"{field}: {text}"
         for field, text in findings

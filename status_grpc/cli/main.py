@@ -23,8 +23,13 @@ class _LazyGroup(click.Group):
         "list": ("status_grpc.cli.reading", "list_traces", "List traces, the newest first."),
         "create": ("status_grpc.cli.writing", "create", "Start a trace."),
         "update": ("status_grpc.cli.writing", "update", "Append an event to a trace."),
+        "health": ("status_grpc.cli.health", "health", "Tell whether the server can be used."),
+        "config": ("status_grpc.cli.config", "config", "Keep named contexts: how to reach which server."),
+        "completion": ("status_grpc.cli.completion", "completion", "Make a shell complete commands and options."),
+        "version": ("status_grpc.cli.health", "version", "Print what this is."),
         "demo": ("status_grpc.demo.command", "demo", "Watch a pipeline run, on a server of its own."),
         "serve": ("status_grpc.cli.serve", "serve", "Run the server."),
+        "migrate": ("status_grpc.cli.migrate", "migrate", "Bring a database to this release's schema."),
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from status_grpc.cli.connecting import with_client
 from status_grpc.cli.event_options import draft_of, event_options
-from status_grpc.cli.exits import was_never_sent
+from status_grpc.cli.exits import OK, was_never_sent
 from status_grpc.cli.json_forms import event_object, trace_object
 from status_grpc.cli.output import aside, colored, on_terminal, write, write_json
 from status_grpc.cli.parameters import format_option, time_option
@@ -64,6 +64,7 @@ def create(
 @event_options
 @click.option("--expected-sequence", type=click.IntRange(min=0), help="Only if this is the trace's last sequence.")
 @click.option("--new-run", is_flag=True, help="Open the next run of a trace that is done.")
+@click.option("--bulk", type=click.File("rb"), help="A file with a JSON event on each line; - reads standard input.")
 @_expire_option
 @format_option("text", "json")
 @with_client
@@ -71,15 +72,20 @@ def update(
     client: StatusClient,
     /,
     trace_id: str | None,
+    bulk: BinaryIO | None,
     expected_sequence: int | None,
     new_run: bool,
     expire_time: datetime | None,
     form: str,
     **event: Any,
-) -> None:
-    """Append an event to a trace.
+) -> int:
+    """Append an event to a trace, or many events to their traces.
 
     The trace and the component are required, as flags or in the --file. A flag counts before the file.
+
+    --bulk stands alone. It writes a line {"line", "error", "event"} for each event that was not recorded: give that
+    file to --bulk again once the reason is gone. Nothing is recorded twice, even if all of a file is sent again: an
+    event without a trace_event_id gets one that is made from its content.
 
     \b
     Examples:
@@ -87,18 +93,26 @@ def update(
       status-grpc update my-dataset-1f0c... --component csv-validator \\
              --error nb "Rad 3 har ingen pris" --error en "Row 3 has no price"
       status-grpc update my-dataset-1f0c... --component state-machine --status finished --outcome failed
+      status-grpc update --bulk events.ndjson > failed.ndjson
     """
+    if bulk is not None:
+        if trace_id or any(value not in (None, ()) for value in event.values()):
+            raise click.UsageError("--bulk stands alone: what the events say is in the file.")
+        from status_grpc.cli.bulk import update_in_bulk
+
+        return update_in_bulk(client, bulk, form)
     draft = _complete(draft_of(**event), trace_id)
     with _repeatable(draft):
         written = client.update(draft, expected_sequence=expected_sequence, new_run=new_run, expire_time=expire_time)
     if form == "json":
         _write_written(written)
-        return
+        return OK
     recorded = written.event
     write(
         f"event {recorded.sequence} of {printable(recorded.trace_id)}: "
         f"{recorded.trace_status} {colored(recorded.trace_event_status)}"
     )
+    return OK
 
 
 def _complete(draft: EventDraft, trace_id: str | None) -> EventDraft:

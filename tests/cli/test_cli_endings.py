@@ -147,3 +147,9 @@ def test_help_is_there_for_every_command(offline_cli):
         run = offline_cli(command, "--help")
         assert run.code == 0
         assert "Example" in run.out
+
+
+def test_the_documentation_is_what_the_code_says():
+    from make_docs import DOCS, generated
+
+    assert DOCS.read_text(encoding="utf-8").endswith(generated()), "run: python tests/cli/make_docs.py"

@@ -24,7 +24,7 @@ from status_grpc.service.following import Following, FollowSettings
 from status_grpc.service.traces import Traces
 from status_grpc.storage.dialects import open_database
 from status_grpc.storage.group_commit import GroupCommit
-from status_grpc.storage.schema import upgrade
+from status_grpc.storage.schema import require_current, upgrade
 from status_grpc.storage.store import Store
 
 log = structlog.get_logger(__name__)
@@ -77,10 +77,10 @@ class StatusServer:
         """Start to serve; return the address that is listened on, HOST:PORT.
 
         Raises SettingsError when the address is taken or a TLS file cannot be read, SchemaMismatch when the database
-        was upgraded by a later release, and Unavailable when it cannot be opened.
+        has another release's schema, and Unavailable when it cannot be opened.
         """
         await self._database.open()
-        await self._database.write(upgrade)
+        await self._database.write(upgrade if self._database.upgrades_at_start else require_current)
         self._writer.start()
         self._feeds.start()
         self._expiry.start()

@@ -23,6 +23,25 @@ def current_revision(connection: sa.Connection) -> str | None:
     return revision
 
 
+def require_current(connection: sa.Connection) -> None:
+    """Raise SchemaMismatch, with a sentence that says what to do, unless the database has this release's schema."""
+    current = current_revision(connection)
+    if current is None or current < SCHEMA_REVISION:
+        raise SchemaMismatch(
+            f"the database has {f'schema {current}' if current else 'no schema'}, this release needs {SCHEMA_REVISION}: "
+            "run status-grpc migrate first"
+        )
+    _refuse_later(current)
+
+
+def _refuse_later(current: str) -> None:
+    if current > SCHEMA_REVISION:
+        raise SchemaMismatch(
+            f"the database has schema {current}, made by a later release; this one knows up to {SCHEMA_REVISION}: "
+            "install the later release again"
+        )
+
+
 def upgrade(connection: sa.Connection) -> None:
     """Apply the revisions that are missing, in the connection's transaction.
 
@@ -31,11 +50,8 @@ def upgrade(connection: sa.Connection) -> None:
     current = current_revision(connection)
     if current == SCHEMA_REVISION:
         return
-    if current is not None and current > SCHEMA_REVISION:
-        raise SchemaMismatch(
-            f"the database has schema {current}, made by a later release; this one knows up to {SCHEMA_REVISION}: "
-            "install the later release again"
-        )
+    if current is not None:
+        _refuse_later(current)
     # Imported here: it takes a tenth of a second, and a database is upgraded once.
     from alembic import command
     from alembic.config import Config

@@ -133,7 +133,8 @@ def _completed(message: trace_pb2.TraceEvent, event: TraceEvent) -> trace_pb2.Tr
     message.domain_id = event.domain_id
     message.trace_status = TRACE_STATUS_NUMBERS[event.trace_status]  # type: ignore[assignment]
     message.trace_event_status = TRACE_EVENT_STATUS_NUMBERS[event.trace_event_status]  # type: ignore[assignment]
-    message.start_time.CopyFrom(encode_time(event.start_time))
+    if message.start_time.nanos % 1000 or not message.HasField("start_time"):
+        message.start_time.CopyFrom(encode_time(event.start_time))
     if event.end_time is not None and message.end_time.nanos % 1000:
         message.end_time.CopyFrom(encode_time(event.end_time))
     if event.duration is not None and message.duration.nanos % 1000:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from status_grpc.cli.contexts import chosen_context
-from status_grpc.cli.exits import UNREACHABLE, USAGE, CommandFailed, failure
+from status_grpc.cli.exits import USAGE, CommandFailed, failure
 from status_grpc.domain.errors import StatusError
 
 if TYPE_CHECKING:
@@ -94,6 +94,9 @@ def open_client(options: dict[str, Any]) -> StatusClient:
     from status_grpc.client.sync import StatusClient
 
     token_file = options.pop("token_file", None)
+    token = options.get("token") or _variable("token")
+    if token is not None and token_file is None:
+        _check_token(token, "What is given is not")
     if token_file is not None:
         options["token"] = functools.partial(_read_token, token_file)
     if _variable("timeout") is None:
@@ -105,10 +108,12 @@ def open_client(options: dict[str, Any]) -> StatusClient:
 
 
 def _read_token(path: str) -> str:
-    try:
-        token = Path(path).read_text(encoding="ascii").strip()
-    except UnicodeDecodeError:
-        token = ""
-    if not token.isprintable() or not token:
-        raise CommandFailed(f"The file {path} does not hold a bearer token.", UNREACHABLE)
+    token = Path(path).read_text(encoding="utf-8", errors="replace").strip()
+    _check_token(token, f"The file {path} does not hold")
     return token
+
+
+def _check_token(token: str, what: str) -> None:
+    """Raise CommandFailed for what cannot be a bearer token, and would not get through gRPC."""
+    if not token or not token.isascii() or not token.isprintable():
+        raise CommandFailed(f"{what} a bearer token: that is a line of ASCII.", USAGE)

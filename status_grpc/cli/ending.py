@@ -10,6 +10,7 @@ import click
 
 from status_grpc.cli.exits import BROKEN_PIPE, HUNG_UP, INTERRUPTED, OK, SOFTWARE, USAGE, CommandFailed
 from status_grpc.cli.output import aside, make_streams_safe
+from status_grpc.cli.texts import printable
 
 #: The program, and the variable through which a shell asks it for completions: the one that click derives from it.
 NAME, COMPLETE = "status-grpc", "_STATUS_GRPC_COMPLETE"
@@ -52,7 +53,8 @@ def _invoke(commands: click.Command) -> object:
 
 
 def _tell(sentence: str, code: int) -> int:
-    aside(f"Error: {sentence}")
+    # What a server says, and the names of files, are texts from elsewhere.
+    aside(f"Error: {printable(sentence)}")
     return code
 
 

@@ -104,13 +104,26 @@ def was_never_sent(error: StatusError) -> bool:
 
 
 def _unavailable(error: Unavailable, server: str, *, uses_tls: bool) -> str:
-    message = error.message
     if was_never_sent(error):
-        # gRPC wraps the cause in several layers of its own words; the last one is the system's.
-        cause = re.split(r":\s*", message)[-1].rstrip("]. ")
-        hint = " (with TLS; --insecure does without)" if uses_tls and "resol" not in message else ""
-        return f"The server at {server} cannot be reached{hint}: {_clause(cause)}."
-    return f"The server at {server} cannot do this now: {_clause(message)}."
+        return f"The server at {server} cannot be reached: {_cause(error.message, uses_tls=uses_tls)}."
+    return f"The server at {server} cannot do this now: {_clause(error.message)}."
+
+
+def _cause(message: str, *, uses_tls: bool) -> str:
+    """Return why there is no connection. gRPC wraps that in several layers of its own words."""
+    for words, meaning in _MEANINGS.items():
+        if words in message:
+            return meaning
+    cause = re.split(r":\s*", message)[-1].rstrip("]. ")
+    return cause if uses_tls or cause != "Socket closed" else f"{cause} (without TLS; does it need --ca?)"
+
+
+#: What gRPC says of a TLS connection that fails, and what that means to who gave the flags.
+_MEANINGS = {
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is not trusted; --ca names who signed it",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS; --insecure does without",
+    "security handshaker": "what is in the files of --ca, --cert and --key cannot be used",
+}
 
 
 def _clause(message: str) -> str:

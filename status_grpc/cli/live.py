@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
@@ -27,6 +30,8 @@ _STYLES = {StepState.RUNNING: "cyan", StepState.OK: "green", StepState.FAILED: "
 _FRAMES_PER_SECOND = 8
 #: How many lines beside the steps the view has.
 _LINES_AROUND = 6
+#: How many steps stay on the screen; `status-grpc get` has all of them.
+_MOST_STEPS_AT_THE_END = 500
 
 
 class LiveView(View):
@@ -47,9 +52,10 @@ class LiveView(View):
         #: How far the server's clock is ahead of this machine's.
         self._ahead = timedelta()
 
-    def showing(self) -> AbstractContextManager[object]:
-        """Return what draws the view until it is left."""
-        return Live(
+    @contextmanager
+    def showing(self) -> Iterator[None]:
+        """Draw the view until it is left, by a SIGTERM too: that must not leave the terminal without a cursor."""
+        live = Live(
             console=self._console,
             get_renderable=self._frame,
             refresh_per_second=_FRAMES_PER_SECOND,
@@ -57,6 +63,12 @@ class LiveView(View):
             redirect_stdout=False,
             redirect_stderr=False,
         )
+        before = signal.signal(signal.SIGTERM, _leave)
+        try:
+            with live:
+                yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Take the clocks of the checkpoint, and the state if it has one."""
@@ -96,13 +108,14 @@ class LiveView(View):
 
     def _rows(self) -> list[RenderableType]:
         steps = self._steps.all[:]
-        first = 0 if self._done else self._first_that_fits(steps)
+        first = max(0, len(steps) - _MOST_STEPS_AT_THE_END) if self._done else self._first_that_fits(steps)
         hidden = [Text(f"{first} earlier steps", "dim")] if first else []
+        shown = steps[first:]
         columns = (
-            max((width(printable(step.component)) for step in steps), default=0),
-            max((width(_operation(step)) for step in steps), default=0),
+            max((width(printable(step.component)) for step in shown), default=0),
+            max((width(_operation(step)) for step in shown), default=0),
         )
-        return [*hidden, *(line for step in steps[first:] for line in self._row(step, columns))]
+        return [*hidden, *(line for step in shown for line in self._row(step, columns))]
 
     def _first_that_fits(self, steps: list[Step]) -> int:
         """Return the first step to show so that the last ones are on the screen."""
@@ -163,6 +176,10 @@ class LiveView(View):
 
     def _now(self) -> datetime:
         return datetime.now(UTC) + self._ahead
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def _operation(step: Step) -> str:

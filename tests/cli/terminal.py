@@ -73,6 +73,10 @@ class Terminal:
         """Press a key."""
         os.write(self._end, key)
 
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self._process.terminate()
+
     def hang_up(self) -> int:
         """Close the terminal, and return what becomes of the program."""
         os.close(self._end)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import COMMAND
 
-from status_grpc import TraceEventStatus
+from status_grpc import TraceEventStatus, Unavailable
+from status_grpc.cli.exits import failure
 
 NOWHERE = ("--server", "127.0.0.1:1")
 
@@ -73,6 +74,31 @@ def test_nobody_listens(cli):
     assert run.sentence == "The server at 127.0.0.1:1 cannot be reached: Connection refused."
 
 
+@pytest.mark.parametrize(
+    ("words", "meaning"),
+    [
+        (
+            "failed to connect to all addresses; last error: UNKNOWN: ipv4:1.2.3.4:1: connect: Timed out (1)",
+            "Timed out (1)",
+        ),
+        (
+            "errors resolving x:1: [field:address lookup failed for x:1: Domain name not found].",
+            "Domain name not found",
+        ),
+        (
+            "last error: UNKNOWN: SSL_ERROR_SSL: CERTIFICATE_VERIFY_FAILED: self signed: OK",
+            "its certificate is not trusted",
+        ),
+        ("last error: UNKNOWN: SSL_ERROR_SSL: WRONG_VERSION_NUMBER: verification: OK", "it does not speak TLS"),
+        ("last error: UNAVAILABLE: ipv4:1.2.3.4:1: Socket closed", "Socket closed (without TLS; does it need --ca?)"),
+    ],
+)
+def test_why_there_is_no_connection(words, meaning):
+    failed = failure(Unavailable(words), "x:1", uses_tls=False)
+    assert failed.sentence.startswith(f"The server at x:1 cannot be reached: {meaning}")
+    assert failed.exit_code == 5
+
+
 def test_what_listens_is_no_grpc_server(cli):
     import socket
     import threading
@@ -96,11 +122,12 @@ def test_what_listens_is_no_grpc_server(cli):
     assert run.sentence
 
 
-def test_a_token_file_without_a_token(cli, tmp_path):
+def test_what_cannot_be_a_token(cli, tmp_path):
     (tmp_path / "token").write_text("\n")
-    run = cli("list", "--token-file", str(tmp_path / "token"))
-    assert run.code == 5
-    assert "does not hold a bearer token" in run.sentence
+    for token in (["--token-file", str(tmp_path / "token")], ["--token", "two\nlines"], ["--token", "æ"]):
+        run = cli("list", *token)
+        assert run.code == 2
+        assert "a bearer token" in run.sentence
 
 
 def test_exit_codes_of_a_trace_that_is_done(cli, traces):

@@ -90,6 +90,14 @@ def test_ctrl_c_tells_how_to_go_on(cli, traces):
     assert [line["event"]["sequence"] for line in went_on[:-1]] == [2]
 
 
+def test_a_view_that_is_ended_gives_the_cursor_back(cli, traces):
+    terminal = on_terminal(cli, "watch", traces.create())
+    terminal.expect("last heard")
+    terminal.terminate()
+    assert terminal.end() == 128 + signal.SIGTERM
+    assert terminal.output.rindex("\x1b[?25h") > terminal.output.rindex("\x1b[?25l")
+
+
 def test_through_a_pipe_each_event_is_a_line_as_it_comes(cli, traces):
     trace_id = traces.create(operation="upload")
     with watching(cli, trace_id) as process:

@@ -139,10 +139,7 @@ class FakeService(StatusServiceServicer):
         answer = pb.BatchUpdateResponse()
         for item in request.requests:
             faults = self.faults.get("item")
-            if faults:
-                outcome = faults.popleft().error
-            else:
-                outcome = self._write(self._append(item), context, batch=True)
+            outcome = faults.popleft().error if faults else self._write(self._append(item), context, batch=True)
             result = answer.results.add(trace_event_id=item.event.trace_event_id)
             if isinstance(outcome, StatusError):
                 result.error.CopyFrom(encode_error(outcome))
@@ -225,65 +222,43 @@ class FakeService(StatusServiceServicer):
     def StreamTrace(self, request, context):
         self._enter("StreamTrace", request, context)
         script = self.scripts.popleft() if self.scripts else Script()
-        registered = datetime.now(UTC)
-        sent = 0
-        for message in self._stream(request, context, registered, script):
+        trace = self._trace(request.trace_id, context)
+        for sent, message in enumerate(self._stream(trace, request.after_sequence, context, script)):
             if sent >= script.messages:
                 if script.silent:
                     self._strike(Fault(hang=script.silent), context)
                 if script.code is not grpc.StatusCode.OK:
                     context.abort(script.code, "the script ends here")
                 return
-            sent += 1
             yield message
             if script.repeat:
                 yield message
 
-    def _stream(self, request, context, registered, script):
-        def checkpoint(trace, sequence, **more):
-            message = pb.StreamTraceResponse()
-            point = message.checkpoint
-            point.server_time.CopyFrom(encode_time(datetime.now(UTC)))
-            point.sequence = sequence
-            if trace is not None:
-                point.trace_id = trace.trace_id
-                point.trace.CopyFrom(trace_message(trace))
-            for name, value in more.items():
-                setattr(point, name, value)
-            return message
-
-        trace = self._resolve(request, registered)
-        waits = request.wait_for_trace or request.new_only or request.HasField("created_after")
-        if trace is None and not waits:
-            self._abort(context, TraceNotFound())
-        first = checkpoint(trace, request.after_sequence)
-        first.checkpoint.server_time.CopyFrom(encode_time(registered))
-        yield first
-        sequence = request.after_sequence
-        while trace is None:
-            with self.changed:
-                self.changed.wait(self.checkpoint_interval)
-            trace = self._resolve(request, registered)
-            if self.stopping or not context.is_active():
-                return
-            if trace is None:
-                yield checkpoint(None, 0)
+    def _stream(self, trace, sequence, context, script):
+        yield _checkpoint(trace, sequence)
         while not self.stopping and context.is_active():
             with self.changed:
                 trace = self.deciding.traces[trace.trace_id]
                 events = self.events[trace.trace_id][sequence:]
                 if not events and not trace.done:
                     self.changed.wait(self.checkpoint_interval)
-                    events = self.events[trace.trace_id][sequence:]
-                    trace = self.deciding.traces[trace.trace_id]
+                    continue
             for event in events:
                 sequence = event.sequence
                 if sequence != script.skip:
                     yield pb.StreamTraceResponse(event=event_message(event))
+            yield _checkpoint(trace, sequence, done=trace.done)
             if trace.done:
-                yield checkpoint(trace, sequence, caught_up=True, done=True)
                 return
-            yield checkpoint(trace, sequence, caught_up=True)
+
+
+def _checkpoint(trace, sequence, *, done=False):
+    message = pb.StreamTraceResponse()
+    point = message.checkpoint
+    point.server_time.CopyFrom(encode_time(datetime.now(UTC)))
+    point.trace_id, point.sequence, point.caught_up, point.done = trace.trace_id, sequence, True, done
+    point.trace.CopyFrom(trace_message(trace))
+    return message
 
 
 @dataclass

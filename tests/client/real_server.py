@@ -9,10 +9,6 @@ import sys
 from pathlib import Path
 
 
-import os
-ENV = os.environ | ({"PYTHONPATH": os.environ["SNAP"]} if "SNAP" in os.environ else {})
-
-
 class RealServer:
     def __init__(self, folder: Path, *flags: str) -> None:
         self._folder = folder
@@ -30,7 +26,7 @@ class RealServer:
         command = [sys.executable, "-m", "status_grpc.cli.main", "serve", "--listen", self.address, *self._flags]
         command += ["--database-url", f"sqlite+aiosqlite:///{self._folder / 'traces.db'}", "--drain-seconds", "1"]
         with (self._folder / "server.log").open("a") as log:
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=ENV, cwd=self._folder)
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=self._folder)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert "listening" in line, (line, (self._folder / "server.log").read_text())

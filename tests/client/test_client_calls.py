@@ -118,9 +118,7 @@ def test_a_trace_from_its_creation_to_its_end(client: StatusClient):
 
 def test_the_trace_id_and_the_expiry_can_be_chosen(client: StatusClient):
     expiry = datetime(2099, 1, 1, tzinfo=UTC)
-    trace = client.create(
-        trace_id="chosen", domain="d", domain_id="x", component="c", expire_time=expiry
-    ).trace
+    trace = client.create(trace_id="chosen", domain="d", domain_id="x", component="c", expire_time=expiry).trace
     assert (trace.trace_id, trace.expire_time) == ("chosen", expiry)
     with pytest.raises(AlreadyExists):
         client.create(trace_id="chosen", domain="d", domain_id="x", component="c")
@@ -173,7 +171,7 @@ def test_a_large_batch_is_sent_in_parts_and_a_large_trace_is_read_in_pages(clien
     assert [result.sequence for result in results] == list(range(2, 1514))
     history = client.get_trace(trace_id)
     assert [event.sequence for event in history.events] == list(range(1, 1514))
-    assert [event.sequence for event in client.get_trace(trace_id, after_sequence=1500).events][0] == 1501
+    assert next(event.sequence for event in client.get_trace(trace_id, after_sequence=1500).events) == 1501
     assert len(client.get_trace(trace_id, max_events=3).events) == 3
     assert client.get_trace(trace_id, max_events=0).events == ()
 

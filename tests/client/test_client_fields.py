@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import traceback
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import PurePosixPath
@@ -75,7 +74,7 @@ def test_any_text_is_taken_by_the_service(text: str, other: str):
 
 
 def test_values_are_converted_generously():
-    class Old(str, enum.Enum):
+    class Old(enum.StrEnum):
         FINISHED = "FINISHED"
 
     @dataclasses.dataclass
@@ -89,7 +88,13 @@ def test_values_are_converted_generously():
             "start_time": "2026-01-02T03:04:05",
             "end_time": "N/A",
             "duration": 1.5,
-            "status_body": {"when": date(2026, 1, 2), "price": Decimal("1.5"), "set": {1}, "nan": float("nan"), 3: "three"},
+            "status_body": {
+                "when": date(2026, 1, 2),
+                "price": Decimal("1.5"),
+                "set": {1},
+                "nan": float("nan"),
+                3: "three",
+            },
             "meta": Meta("abc"),
             "s3_path": PurePosixPath("raw/a"),
             "exception": "ZeroDivisionError: division by zero",
@@ -148,21 +153,18 @@ def test_an_exception_is_bounded_and_its_end_is_kept():
             recurse(depth - 1)
         raise ValueError("x" * 100_000)
 
-    with pytest.raises(ValueError) as raised:  # noqa: PT011
+    with pytest.raises(ValueError) as raised:
         recurse(500)
     detail = exception_detail(raised.value)
     assert (detail.type, len(detail.message)) == ("ValueError", 4096)
     assert len(detail.traceback) <= 16 * 1024
+    assert detail.traceback.endswith("x\n")
 
     class Unspeakable(Exception):
         def __str__(self) -> str:
             raise RuntimeError
 
     assert exception_detail(Unspeakable()).message == "(its text cannot be had)"
-    try:
-        recurse(3)
-    except ValueError as error:
-        assert "recurse" in "".join(traceback.format_exception(error))
 
 
 def test_what_makes_an_event_too_large_is_left_out():
@@ -176,7 +178,9 @@ def test_what_makes_an_event_too_large_is_left_out():
 
 def test_what_the_service_refuses_is_left_out():
     report = make_report(EventDraft(trace_id="t", component="c", user="u", status_body={"a": 1}))
-    refusal = InvalidArgument([FieldViolation("event.status_body.a", "no"), FieldViolation("requests[3].event.user", "no")])
+    refusal = InvalidArgument(
+        [FieldViolation("event.status_body.a", "no"), FieldViolation("requests[3].event.user", "no")]
+    )
     mended = without_refused(report, refusal)
     assert mended is not None
     event: trace_pb2.TraceEvent = mended.request().event

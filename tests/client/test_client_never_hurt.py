@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import threading
 import time
@@ -90,7 +91,6 @@ def always(fault: Fault) -> Callable[[], object]:
     return server
 
 
-
 SERVERS = {
     "nobody listens": nobody_listens,
     "accepts and never answers": accepts_and_never_answers,
@@ -128,7 +128,7 @@ def test_result_exception_and_time_are_the_steps_own(kind: str, caplog: pytest.L
         began = time.monotonic()
         for value in range(3):
             assert succeeds(value) == {"value": value}
-        with pytest.raises(ValueError) as raised:  # noqa: PT011 - its identity is compared
+        with pytest.raises(ValueError) as raised:
             fails()
         assert raised.value is own
         assert asyncio.run(coroutine()) == "done"
@@ -230,6 +230,7 @@ def test_raise_waits_and_says_why(fake: FakeServer):
     flush(60)
     with pytest.raises(PermissionDenied), trace("d", "x", on_error="raise"):
         pytest.fail("the body must not run")
+    assert "STATUS_GRPC_TRACE_ID" not in os.environ
 
 
 def test_bad_configuration_turns_reporting_off_and_says_so(

@@ -67,8 +67,8 @@ def test_a_call_ends_in_time_with_the_last_error(fake: FakeServer):
     fake.service.fail("Create", *[Fault(error=Unavailable("database"))] * 100)
     with StatusClient(fake.address, timeout=0.8) as client, pytest.raises(Unavailable, match="database"):
         create(client)
+    fake.service.fail("GetTrace", Fault(hang=60))
     with StatusClient(fake.address) as client, pytest.raises(DeadlineExceeded):
-        fake.service.fail("GetTrace", Fault(hang=60))
         client.get_trace("t", timeout=0.3)
 
 

@@ -98,7 +98,14 @@ def test_a_later_run_delivers_what_an_earlier_one_could_not(fake: FakeServer, tm
     assert run(PROGRAM, fake.address, tmp_path) == 0
     assert list(tmp_path.glob("*.spool"))
     fake.start()
-    assert run("from status_grpc import status_step\nwith status_step('x', trace_id='spooled'): pass", fake.address, tmp_path) == 0
+    assert (
+        run(
+            "from status_grpc import status_step\nwith status_step('x', trace_id='spooled'): pass",
+            fake.address,
+            tmp_path,
+        )
+        == 0
+    )
     operations = [event.operation for event in fake.service.events["spooled"]]
     assert [name for name in operations if name != "x"] == ["", *[f"step-{number}" for number in range(5)], ""]
     assert list(tmp_path.iterdir()) == []

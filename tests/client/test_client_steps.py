@@ -184,9 +184,7 @@ def test_lineage_progress_and_start_of_a_step(client: StatusClient, trace_id: st
     assert end.outputs == (Dataset("s3://out/c", "v3"),)
 
 
-def test_an_attempt_is_known_from_the_environment(
-    client: StatusClient, trace_id: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_an_attempt_is_known_from_the_environment(client: StatusClient, trace_id: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("STATUS_GRPC_ATTEMPT", "2")
     with status_step("again", trace_id=trace_id):
         pass
@@ -450,12 +448,17 @@ def test_a_trace_is_created_handed_on_and_finished(client: StatusClient):
 
 
 async def test_an_asynchronous_trace_that_fails_says_which_step_it_was(client: StatusClient):
-    with pytest.raises(ValueError, match="bad rows"):
-        async with trace("dataset", "async/1") as t:
+    t = trace("dataset", "async/1")
+
+    async def pipeline() -> None:
+        async with t:
             async with status_step("validate"):
                 pass
             async with status_step("convert"):
                 raise ValueError("bad rows")
+
+    with pytest.raises(ValueError, match="bad rows"):
+        await pipeline()
     end = client.get_trace(t.trace_id).trace
     assert (end.done, end.trace_event_status) == (True, TraceEventStatus.FAILED)
     assert end.first_failure is not None

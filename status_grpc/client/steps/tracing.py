@@ -31,13 +31,21 @@ class OpenTrace(ReportedScope):
         """The environment for a child process that works on this trace."""
         return {**os.environ, TRACE_ID_VARIABLE: self.trace_id}
 
-    def _first_event(self) -> Ticket | None:
+    def enter(self) -> None:
+        """Make this the current scope, and hand it to child processes."""
+        super().enter()
         export(self.trace_id)
+
+    def leave(self) -> None:
+        """Make the scope current that was before."""
+        end_export(self.trace_id)
+        super().leave()
+
+    def _first_event(self) -> Ticket | None:
         fields = {"start_time": self._started_at} | self._told | {"trace_event_id": self._created_by}
         return self._put(fields, creates=True, expire_time=self._expire_time)
 
     def _last_event(self, error: BaseException | None) -> Ticket | None:
-        end_export(self.trace_id)
         if not self._finish and not failed(error):
             return None
         # What the first event has told already is not repeated; what was added since then is new.

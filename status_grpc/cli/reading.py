@@ -69,7 +69,7 @@ def read_history(
 
     def events() -> Iterator[TraceEvent]:
         yield from first.events
-        last = first.events[-1].sequence
+        last = first.events[-1].sequence if first.events else first.trace.last_sequence
         while last < first.trace.last_sequence:
             more = client.get_trace(trace_id, after_sequence=last, max_events=_EVENTS_AT_A_TIME).events
             if not more:

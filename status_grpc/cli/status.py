@@ -104,6 +104,8 @@ def _wait(client: StatusClient, trace_id: str | None, s3_path: str | None, timeo
     try:
         return client.wait(trace_id or "", s3_path=s3_path or "", timeout=timeout)
     except DeadlineExceeded:
+        if timeout is None:
+            raise
         raise CommandFailed(f"It was not done within {timeout:g} seconds.", TIMEOUT) from None
     except KeyboardInterrupt:
         raise CommandFailed("Interrupted; the trace goes on.", INTERRUPTED) from None

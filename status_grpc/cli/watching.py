@@ -10,6 +10,7 @@ import click
 
 from status_grpc.cli.connecting import with_client
 from status_grpc.cli.exits import INTERRUPTED, TIMEOUT, CommandFailed, outcome_code
+from status_grpc.cli.json_forms import time_text
 from status_grpc.cli.output import aside, on_terminal
 from status_grpc.cli.parameters import format_option, lang_option, time_option
 from status_grpc.cli.texts import printable
@@ -56,10 +57,7 @@ def watch(
       status-grpc watch --by-path raw/green/my-dataset/version=1/test.json --new-only --timeout 600
       status-grpc watch my-dataset-1f0c... --format jsonl | jq .event.component
     """
-    if (trace_id is None) == (s3_path is None):
-        raise click.UsageError("Name what to follow: either TRACE_ID or --by-path PATH.")
-    if trace_id is not None and (how["new_only"] or how["created_after"]):
-        raise click.UsageError("--new-only and --created-after go with --by-path.")
+    _check_usage(trace_id, s3_path, how)
     view = _view(form, trace_id or s3_path or "", lang, plain=plain)
     view.sequence = how["after_sequence"]
     follow = client.follow(
@@ -72,10 +70,25 @@ def watch(
             view.end(follow.finished_trace)
         return outcome_code(follow.finished_trace)
     except DeadlineExceeded:
-        raise CommandFailed(f"It was not done within {how['timeout']:g} seconds.{_go_on(follow)}", TIMEOUT) from None
+        if how["timeout"] is None:
+            raise
+        raise CommandFailed(
+            f"It was not done within {how['timeout']:g} seconds.{_go_on(follow, s3_path)}", TIMEOUT
+        ) from None
     except KeyboardInterrupt:
-        aside(f"Interrupted.{_go_on(follow)}")
+        aside(f"Interrupted.{_go_on(follow, s3_path)}")
         return INTERRUPTED
+
+
+def _check_usage(trace_id: str | None, s3_path: str | None, how: dict[str, Any]) -> None:
+    if (trace_id is None) == (s3_path is None):
+        raise click.UsageError("Name what to follow: either TRACE_ID or --by-path PATH.")
+    if trace_id is not None and (how["new_only"] or how["created_after"]):
+        raise click.UsageError("--new-only and --created-after go with --by-path.")
+    if how["after_sequence"] and trace_id is None:
+        raise click.UsageError("--after goes with TRACE_ID: a path may be another trace's by now.")
+    if how["after_event_id"] and not how["after_sequence"]:
+        raise click.UsageError("--after-event-id goes with --after.")
 
 
 def _view(form: str, target: str, lang: str, *, plain: bool) -> View:
@@ -90,11 +103,16 @@ def _view(form: str, target: str, lang: str, *, plain: bool) -> View:
     return LiveView(target, lang)
 
 
-def _go_on(follow: Follow) -> str:
-    """Return how to follow on from here, once it is known what is followed."""
-    if follow.trace is None:
+def _go_on(follow: Follow, s3_path: str | None) -> str:
+    """Return how to follow on from here, once the server has said where that is."""
+    command = ["status-grpc", "watch"]
+    if follow.trace is not None:
+        command.append(printable(follow.trace_id))
+        if follow.sequence:
+            command += ["--after", str(follow.sequence), "--after-event-id", printable(follow.event_id)]
+    elif s3_path is not None and follow.checkpoint is not None:
+        # Nothing was created yet: what is created from the registration on is still new.
+        command += ["--by-path", printable(s3_path), "--created-after", str(time_text(follow.checkpoint.server_time))]
+    else:
         return ""
-    command = ["status-grpc", "watch", printable(follow.trace_id)]
-    if follow.sequence:
-        command += ["--after", str(follow.sequence), "--after-event-id", printable(follow.event_id)]
     return f" Go on with: {shlex.join(command)}"

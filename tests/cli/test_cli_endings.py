@@ -51,6 +51,7 @@ def test_asked_wrongly(cli, command, words):
         ["watch"],
         ["watch", "a", "--by-path", "b"],
         ["watch", "a", "--new-only"],
+        ["watch", "--by-path", "a", "--after", "1"],
         ["status", "a", "--timeout", "1"],
         ["list", "--created-after", "yesterday"],
         ["nope"],

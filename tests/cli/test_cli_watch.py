@@ -139,7 +139,13 @@ def test_the_time_is_up(cli, traces):
     run = cli("watch", traces.create(), "--timeout", "0.3")
     assert run.code == 4
     assert "It was not done within 0.3 seconds. Go on with: status-grpc watch" in run.err
-    assert cli("watch", "not-yet", "--wait", "--timeout", "0.2").code == 4
+    path = f"raw/{uuid4()}"
+    traces.finish(traces.create(s3_path=path), TraceEventStatus.FAILED)
+    waited = cli("watch", "--by-path", path, "--new-only", "--timeout", "0.2")
+    assert waited.code == 4
+    traces.finish(traces.create(s3_path=path), TraceEventStatus.OK)
+    command = waited.err.partition("Go on with: status-grpc ")[2].split()
+    assert cli(*command).code == 0, "what was created meanwhile is found"
 
 
 @pytest.mark.parametrize("live", [True, False])

@@ -63,9 +63,9 @@ def _running(pace: float) -> Iterator[Platform]:
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
-    write("Starting a status server with a temporary database, and a pipeline of six components,")
-    write("each in a process of its own ...")
     with tempfile.TemporaryDirectory(prefix="status-grpc-demo-", ignore_cleanup_errors=True) as folder:
+        write("Starting a status server with a temporary database, and a pipeline of six components,")
+        write("each in a process of its own ...")
         platform = Platform(Path(folder), pace)
         try:
             platform.start()

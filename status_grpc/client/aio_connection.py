@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc.aio
@@ -16,6 +15,7 @@ from status_grpc.client.forks import grpc_is_usable, renew_after_fork
 from status_grpc.client.operations import Send
 from status_grpc.client.options import ClientOptions
 from status_grpc.client.relay import Relay
+from status_grpc.client.tokens import async_metadata
 from status_grpc.domain.errors import DeadlineExceeded, Unavailable
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class AsyncConnection:
 
     async def send(self, step: Send) -> Any:
         """Make one attempt of a call. Raises StatusError."""
-        metadata = await self._metadata()
+        metadata = await async_metadata(self._options)
         if not grpc_is_usable():
             return await asyncio.to_thread(self._relay.send, step, metadata)
         channel = self._channel_for_calls()
@@ -107,7 +107,7 @@ class AsyncConnection:
 
     async def open_stream(self, opening: Opening) -> AsyncStream:
         """Open a stream, which is given up when it says nothing for too long."""
-        metadata = await self._metadata()
+        metadata = await async_metadata(self._options)
         if self._streams is None or self._streams.loop is not asyncio.get_running_loop():
             self._streams = OpenAioChannel(self._options, streams=True)
         channel = self._streams
@@ -127,15 +127,6 @@ class AsyncConnection:
             self._calls = None
         if self._streams is channel:
             self._streams = None
-
-    async def _metadata(self) -> tuple[tuple[str, str], ...]:
-        token = self._options.token
-        if token is None:
-            return ()
-        current = token if isinstance(token, str) else token()
-        if isinstance(current, Awaitable):
-            current = await current
-        return (("authorization", f"Bearer {current}"),)
 
     async def close(self) -> None:
         """Close the channels; what is under way ends."""

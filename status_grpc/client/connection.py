@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from tracestatus.v1.status_service_pb2_grpc import StatusServiceStub
@@ -15,6 +15,7 @@ from status_grpc.client.forks import grpc_is_usable, renew_after_fork
 from status_grpc.client.operations import Send
 from status_grpc.client.options import ClientOptions
 from status_grpc.client.relay import Relay
+from status_grpc.client.tokens import Metadata, metadata
 from status_grpc.client.watchdog import Watchdog
 from status_grpc.domain.errors import DeadlineExceeded, Unavailable
 
@@ -95,10 +96,10 @@ class Connection:
     def send(self, step: Send) -> Any:
         """Make one attempt of a call. Raises StatusError."""
         if grpc_is_usable():
-            return self.attempt(step, self._metadata())
-        return self._relay.send(step, self._metadata())
+            return self.attempt(step, metadata(self._options))
+        return self._relay.send(step, metadata(self._options))
 
-    def attempt(self, step: Send, metadata: tuple[tuple[str, str], ...]) -> Any:
+    def attempt(self, step: Send, metadata: Metadata) -> Any:
         """Make one attempt of a call by gRPC in this process. Raises StatusError."""
         channel = self._channel_for_calls()
         begun_at = time.monotonic()
@@ -119,7 +120,7 @@ class Connection:
             if self._streams is None:
                 self._streams = OpenChannel(self._options, streams=True)
             channel = self._streams
-        call = channel.stub.StreamTrace(opening.request, timeout=opening.timeout, metadata=self._metadata())
+        call = channel.stub.StreamTrace(opening.request, timeout=opening.timeout, metadata=metadata(self._options))
         return Stream(self, channel, call, self._watchdog, opening.silence_timeout)
 
     def _channel_for_calls(self) -> OpenChannel:
@@ -136,13 +137,6 @@ class Connection:
                 self._calls = None
             if self._streams is channel:
                 self._streams = None
-
-    def _metadata(self) -> tuple[tuple[str, str], ...]:
-        token = self._options.token
-        if token is None:
-            return ()
-        current = token if isinstance(token, str) else cast(str, token())
-        return (("authorization", f"Bearer {current}"),)
 
     def close(self) -> None:
         """Close the channels; what is under way ends."""

@@ -29,6 +29,8 @@ class ClientOptions:
     #: "host:port", or any other target that gRPC knows, such as "dns:///host:port" or "unix:/run/status.sock".
     server: str = DEFAULT_SERVER
     token: Token | None = None
+    #: A file with the token, read anew before each call; `token` counts before it.
+    token_file: str | None = None
     #: PEM files: who may sign the server's certificate, and for mTLS the client's own certificate and its key.
     ca: str | None = None
     cert: str | None = None
@@ -76,7 +78,10 @@ def client_options(given: Mapping[str, Any], environment: Mapping[str, str] | No
 
     Raises ValueError, naming the variable, for one that cannot be read, and for options that contradict each other.
     """
-    options = ClientOptions(**_gather(ClientOptions, given, environment))
+    values = _gather(ClientOptions, given, environment)
+    if given.get("token_file") is not None and given.get("token") is None:
+        values.pop("token", None)  # the file was asked for, the variable was only there
+    options = ClientOptions(**values)
     _check(options)
     return options
 
@@ -118,6 +123,8 @@ def _check(options: ClientOptions) -> None:
         raise ValueError(f"{options.server!r} is a URL; a gRPC server is named as host:port")
     if bool(options.cert) != bool(options.key):
         raise ValueError("a client certificate needs both: cert and key")
+    if options.token is not None and not isinstance(options.token, str) and not callable(options.token):
+        raise ValueError("token must be a string or a function that returns one")
     if options.insecure and (options.ca or options.cert):
         raise ValueError("insecure means no TLS: ca, cert and key have no use")
     for name in ("timeout", "attempt_timeout", "silence_timeout", "outage_timeout"):

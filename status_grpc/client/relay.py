@@ -85,7 +85,7 @@ class _Process:
         self._count = 0
         self.ended = False
         # A token is sent with each call; a function that makes one could not be sent at all.
-        given = {f.name: getattr(options, f.name) for f in fields(options) if f.name != "token"}
+        given = {f.name: getattr(options, f.name) for f in fields(options) if not f.name.startswith("token")}
         write_frame(self._input, given, b"")
         threading.Thread(target=self._read, name="status-grpc-relay", daemon=True).start()
 

@@ -50,6 +50,7 @@ class StatusClient:
         server: str | None = None,
         *,
         token: Token | None = None,
+        token_file: str | None = None,
         ca: str | None = None,
         cert: str | None = None,
         key: str | None = None,

@@ -239,6 +239,28 @@ def test_a_token_goes_with_every_call(fake: FakeServer):
     ]
 
 
+def test_a_token_is_read_from_its_file_before_each_call(
+    fake: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("STATUS_GRPC_TOKEN", "of the environment")
+    file = tmp_path / "token"
+    with StatusClient(fake.address, token_file=str(file)) as client:
+        for token in ("one", "two"):
+            file.write_text(f"{token}\n")
+            client.create(domain="d", domain_id="x", component="c")
+        file.unlink()
+        with pytest.raises(Unauthenticated, match="No such file"):
+            client.get_trace("t")
+    assert [metadata["authorization"] for _, _, metadata in fake.service.calls] == ["Bearer one", "Bearer two"]
+
+
+@pytest.mark.parametrize("token", ["", "two\nlines", "æ", lambda: ""])
+def test_what_is_no_token_never_gets_to_the_server(fake: FakeServer, token: object):
+    with StatusClient(fake.address, token=token) as client, pytest.raises(Unauthenticated):
+        client.get_trace("t")
+    assert fake.service.calls == []
+
+
 async def test_the_asynchronous_client_also_takes_a_coroutine_for_a_token(fake: FakeServer):
     async def token() -> str:
         return "fresh"

@@ -220,6 +220,21 @@ def test_a_batch_that_is_refused_as_a_whole_is_sent_one_by_one(fake: FakeServer)
     assert operations == ["", *[f"step-{number}" for number in range(5)], ""]
 
 
+def test_a_token_function_that_fails_for_a_while_loses_nothing(fake: FakeServer):
+    answers = iter([ValueError("no network"), ValueError("no network"), "token"])
+
+    def token() -> str:
+        answer = next(answers, "token")
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    configure(server=fake.address, flush_timeout=30, token=token, component="c")
+    with trace("d", "x/1") as t:
+        pass
+    assert len(fake.service.events[t.trace_id]) == 2
+
+
 def test_raise_waits_and_says_why(fake: FakeServer):
     configure(server=fake.address, flush_timeout=0.3, component="c")
     fake.service.fail("BatchUpdate", *[Fault(error=Unavailable())] * 1000)

@@ -20,6 +20,7 @@ def test_every_option_is_also_a_variable():
     environment = {
         "STATUS_GRPC_SERVER": "status.example:443",
         "STATUS_GRPC_TOKEN": "secret",
+        "STATUS_GRPC_TOKEN_FILE": "token",
         "STATUS_GRPC_CA": "ca.pem",
         "STATUS_GRPC_CERT": "cert.pem",
         "STATUS_GRPC_KEY": "key.pem",
@@ -32,6 +33,7 @@ def test_every_option_is_also_a_variable():
     assert client_options({}, environment) == ClientOptions(
         server="status.example:443",
         token="secret",
+        token_file="token",
         ca="ca.pem",
         cert="cert.pem",
         key="key.pem",

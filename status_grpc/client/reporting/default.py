@@ -99,6 +99,7 @@ def configure(
     *,
     server: str | None = None,
     token: Token | None = None,
+    token_file: str | None = None,
     ca: str | None = None,
     cert: str | None = None,
     key: str | None = None,

@@ -19,6 +19,7 @@ from status_grpc.client.reporting.outbox import Outbox, Ticket
 from status_grpc.client.reporting.reports import Report
 from status_grpc.client.reporting.spool import Spool, SpoolFile
 from status_grpc.client.retrying import Backoff
+from status_grpc.client.tokens import with_guarded_token
 from status_grpc.domain.errors import Internal, PassingError, StatusError
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ class Reporter:
                 # Here and not above: this is what loads gRPC.
                 from status_grpc.client.connection import Connection
                 from status_grpc.client.reporting.delivery import Delivery
-            connection = Connection(self._connection_options)
+            connection = Connection(with_guarded_token(self._connection_options))
             delivery = Delivery(self._outbox, connection.send, self._connection_options.attempt_timeout)
             self._deliver(delivery)
             connection.close()

@@ -1,0 +1,95 @@
+"""What hypothesis makes up: any valid value of the domain."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+
+from status_grpc.domain.events import (
+    Dataset,
+    ErrorDetail,
+    EventDraft,
+    ExceptionDetail,
+    TraceEventStatus,
+    TraceStatus,
+)
+
+#: Any text but U+0000, and but the halves of characters, which no UTF-8 can carry.
+_ALPHABET = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+#: Ids: no control characters either.
+_ID_ALPHABET = st.characters(exclude_categories=["Cs", "Cc"])
+
+
+def texts(most: int, least: int = 0) -> st.SearchStrategy[str]:
+    return st.text(_ALPHABET, min_size=least, max_size=most)
+
+
+def ids(least: int = 0) -> st.SearchStrategy[str]:
+    return st.text(_ID_ALPHABET, min_size=least, max_size=40)
+
+
+def times() -> st.SearchStrategy[datetime]:
+    return st.datetimes(timezones=st.just(UTC))
+
+
+#: JSON as a Struct can carry it: whole numbers up to 2^53, finite floats.
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts(20),
+    lambda below: st.lists(below, max_size=4) | st.dictionaries(texts(8), below, max_size=4),
+    max_leaves=12,
+)
+json_objects = st.dictionaries(texts(8), json_values, max_size=4)
+
+exceptions = st.builds(ExceptionDetail, texts(20), texts(40), texts(40))
+error_details = st.builds(
+    ErrorDetail,
+    st.dictionaries(st.text(_ID_ALPHABET, min_size=1, max_size=5), texts(30), min_size=1, max_size=3),
+    st.none() | json_objects,
+)
+datasets = st.builds(Dataset, texts(30, 1), texts(10))
+
+
+@st.composite
+def _spans(draw: st.DrawFn) -> tuple[datetime | None, datetime | None]:
+    start, end = draw(st.none() | times()), draw(st.none() | times())
+    if start is not None and end is not None and end < start:
+        return end, start
+    return start, end
+
+
+@st.composite
+def drafts(draw: st.DrawFn, **fixed: Any) -> EventDraft:
+    """Any draft that both Create and Update accept."""
+    start, end = draw(_spans())
+    status = draw(st.none() | st.sampled_from(TraceStatus))
+    outcomes = st.sampled_from(TraceEventStatus)
+    fields: dict[str, Any] = {
+        "trace_id": draw(ids(1)),
+        "trace_event_id": draw(ids()),
+        "domain": draw(texts(20, 1)),
+        "domain_id": draw(texts(20, 1)),
+        "start_time": start,
+        "end_time": end,
+        "trace_status": status,
+        "trace_event_status": draw(outcomes if status is TraceStatus.FINISHED else st.none() | outcomes),
+        "user": draw(texts(20)),
+        "component": draw(texts(20, 1)),
+        "operation": draw(texts(20)),
+        "status_body": draw(st.none() | json_objects),
+        "meta": draw(st.none() | json_objects),
+        "s3_path": draw(texts(30)),
+        "duration": draw(st.none() | st.timedeltas(timedelta(), timedelta(days=3_000_000))),
+        "exception": draw(st.none() | exceptions),
+        "errors": tuple(draw(st.lists(error_details, max_size=3))),
+        "inputs": tuple(draw(st.lists(datasets, max_size=3))),
+        "outputs": tuple(draw(st.lists(datasets, max_size=3))),
+        "step_id": draw(texts(20)),
+        "attempt": draw(st.integers(0, 2**31 - 1)),
+    }
+    return EventDraft(**fields | fixed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Callable
@@ -19,8 +20,20 @@ log = structlog.get_logger(__name__)
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once."""
     configure_logs(settings.log_level, settings.log_format)
+    _relieve_collector()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings))
+
+
+def _relieve_collector() -> None:
+    """Let the garbage collector run less often, and never over what was imported.
+
+    Calls make their objects without cycles and drop them at once; looking for cycles among them after every few calls
+    took a sixth of the time of a busy server.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 async def _serve(settings: Settings) -> None:

@@ -33,7 +33,6 @@ def test_not_found(cli, command):
         (["create", "--domain", "d"], "domain_id is required; component is required"),
         (["update", "x", "--component", "c", "--status", "done"], "trace_status must be one of STARTED"),
         (["update", "x", "--component", "c", "--body", "[1"], "--body is not JSON"),
-        (["update", "x", "--component", "c", "--body", "[1]"], "status_body must be a JSON object"),
         (["create", "--file", "/dev/null"], "/dev/null is not JSON"),
         (["list", "--server", "https://127.0.0.1:1"], "host:port"),
         (["list", "--cert", __file__], "cert and key"),
@@ -142,7 +141,7 @@ def test_exit_codes_of_a_trace_that_is_done(cli, traces):
 
 
 def test_the_reader_of_a_pipe_has_enough(cli):
-    for command in (["list"], ["--help"], ["list", "--help"]):
+    for command in (["list"], ["list", "--help"]):
         with subprocess.Popen(
             [*COMMAND, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=cli.environment
         ) as process:
@@ -167,14 +166,11 @@ def test_an_encoding_that_lacks_characters(cli, traces):
     assert cli("get", trace_id, "--format", "json", PYTHONIOENCODING="ascii").json["trace"]["user"] == "Åse 🚲"
 
 
-def test_help_is_there_for_every_command(offline_cli):
+def test_the_overview_names_every_command(offline_cli):
     overview = offline_cli("--help").out
-    commands = [line.split()[0] for line in overview.partition("Commands:\n")[2].splitlines() if line.startswith("  ")]
-    assert {"status", "watch", "get", "by-path", "list", "create", "update", "serve", "demo"} <= set(commands)
-    for command in ("status", "watch", "get", "by-path", "list", "create", "update"):
-        run = offline_cli(command, "--help")
-        assert run.code == 0
-        assert "Example" in run.out
+    for name in ("status", "watch", "get", "by-path", "list", "create", "update", "serve", "demo", "config", "health"):
+        assert f"\n  {name} " in overview
+    assert "4  not done in time" in overview
 
 
 def test_the_documentation_is_what_the_code_says():

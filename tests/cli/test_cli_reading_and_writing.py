@@ -193,9 +193,8 @@ def test_control_characters_of_a_field_do_not_reach_the_terminal(cli, traces):
     trace_id = traces.create(operation=EVIL, user=EVIL)
     traces.update(trace_id, component=EVIL, errors=[ErrorDetail({"en": EVIL})], exception=ExceptionDetail(EVIL, EVIL))
     traces.finish(trace_id, TraceEventStatus.FAILED)
-    for command in (["get"], ["status"], ["status", "--history"], ["watch"]):
-        for form in ([], ["--format", "json"]):
-            out = cli(*command, trace_id, *form).out
-            assert "owned" in out
-            assert not set(out) & set("\x1b\x07\r\x9b\u202e")
-    assert "\x1b" not in cli("status", trace_id, "--history", "--format", "csv").out
+    csv, json_ = ["--format", "csv"], ["--format", "json"]
+    for command in (["get"], ["get", *json_], ["status", "--history"], ["status", *csv], ["watch"], ["watch", *json_]):
+        out = cli(*command, trace_id).out
+        assert "owned" in out
+        assert not set(out) & set("\x1b\x07\r\x9b\u202e")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -68,8 +67,6 @@ def _complete(flags: dict[str, Any], context_name: str | None) -> dict[str, Any]
     said = {} if context is None else context.said()
     # None: the client reads these variables itself.
     environment: dict[str, Any] = {name: None for name in _NAMES if _variable(name)}
-    if "token_file" in environment and "token" not in environment:
-        environment["token_file"] = _variable("token_file")
     options: dict[str, Any] = {}
     for layer in (_not_none(flags), said if context_name else {}, environment, said):
         known = "token" in options or "token_file" in options
@@ -93,27 +90,9 @@ def open_client(options: dict[str, Any]) -> StatusClient:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from status_grpc.client.sync import StatusClient
 
-    token_file = options.pop("token_file", None)
-    token = options.get("token") or _variable("token")
-    if token is not None and token_file is None:
-        _check_token(token, "What is given is not")
-    if token_file is not None:
-        options["token"] = functools.partial(_read_token, token_file)
     if _variable("timeout") is None:
         options["timeout"] = _CALL_TIMEOUT
     try:
         return StatusClient(**options)
     except ValueError as error:
         raise CommandFailed(f"{error}.", USAGE) from None
-
-
-def _read_token(path: str) -> str:
-    token = Path(path).read_text(encoding="utf-8", errors="replace").strip()
-    _check_token(token, f"The file {path} does not hold")
-    return token
-
-
-def _check_token(token: str, what: str) -> None:
-    """Raise CommandFailed for what cannot be a bearer token, and would not get through gRPC."""
-    if not token or not token.isascii() or not token.isprintable():
-        raise CommandFailed(f"{what} a bearer token: that is a line of ASCII.", USAGE)

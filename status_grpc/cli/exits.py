@@ -72,7 +72,9 @@ def failure(error: StatusError, server: str, *, uses_tls: bool) -> CommandFailed
             return CommandFailed(_sentence(invalid_fields(error)), USAGE)
         case HistoryChanged():
             return CommandFailed("The trace has another history than before: follow it again from its start.", USAGE)
-        case Unauthenticated() | PermissionDenied():
+        case Unauthenticated():
+            return CommandFailed(f"Not let in at {server}: {_clause(error.message)}.", UNREACHABLE)
+        case PermissionDenied():
             return CommandFailed(f"The server at {server} refuses: {_clause(error.message)}.", UNREACHABLE)
         case DeadlineExceeded():
             return CommandFailed(f"The server at {server} did not answer in time.", UNREACHABLE)

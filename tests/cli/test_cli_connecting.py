@@ -80,7 +80,7 @@ def test_the_token_of_a_context_goes_to_its_server_only(environment):
     environment.setenv("STATUS_GRPC_SERVER", "environment:1")
     assert _complete(NOTHING, None) == {"server": None}
     environment.setenv("STATUS_GRPC_TOKEN_FILE", "environment-token")
-    assert _complete(NOTHING, None) == {"server": None, "token_file": "environment-token"}
+    assert _complete(NOTHING, None) == {"server": None, "token_file": None}, "the client reads it"
 
 
 class _Recorder(grpc.GenericRpcHandler):
@@ -110,7 +110,7 @@ def test_a_token_is_sent_and_refused(offline_cli, tmp_path):
         run = offline_cli("list", "--server", f"127.0.0.1:{port}", "--token-file", str(tmp_path / "token"))
         server.stop(None).wait()
     assert recorder.seen == ["Bearer secret"]
-    assert (run.code, run.sentence) == (5, f"The server at 127.0.0.1:{port} refuses: the token has expired.")
+    assert (run.code, run.sentence) == (5, f"Not let in at 127.0.0.1:{port}: the token has expired.")
 
 
 def test_health(cli, server):

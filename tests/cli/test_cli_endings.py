@@ -126,8 +126,8 @@ def test_what_cannot_be_a_token(cli, tmp_path):
     (tmp_path / "token").write_text("\n")
     for token in (["--token-file", str(tmp_path / "token")], ["--token", "two\nlines"], ["--token", "æ"]):
         run = cli("list", *token)
-        assert run.code == 2
-        assert "a bearer token" in run.sentence
+        assert run.code == 5
+        assert run.sentence.endswith("the token is not a line of ASCII text.")
 
 
 def test_exit_codes_of_a_trace_that_is_done(cli, traces):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
+from typing import TypeVar
 
 import grpc
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from status_grpc.domain import errors
 from status_grpc.domain.errors import FieldViolation, InvalidArgument, StatusError
-from status_grpc.wire.times import encode_duration, to_duration
+from status_grpc.wire.times import decode_duration, encode_duration
+
+M = TypeVar("M", bound=Message)
 
 #: google.rpc.ErrorInfo.domain of every error this service makes.
 ERROR_DOMAIN = "status-grpc"
@@ -20,7 +23,7 @@ DETAILS_KEY = "grpc-status-details-bin"
 
 #: How much of an error goes out: peers refuse trailers of more than 8 KiB, and both parts grow in transit (a message by
 #: percent-encoding, the details by base64).
-_LONGEST_MESSAGE_BYTES = 2000
+_LONGEST_MESSAGE_BYTES = 1500
 _MOST_VIOLATION_BYTES = 2500
 
 CODES: dict[type[StatusError], grpc.StatusCode] = {
@@ -63,24 +66,34 @@ def encode_error(error: StatusError) -> status_pb2.Status:
         info.metadata["incident"] = error.incident
     status.details.add().Pack(info)
     if isinstance(error, InvalidArgument):
-        bad_request = error_details_pb2.BadRequest()
-        for violation in error.violations:
-            bad_request.field_violations.add(field=violation.field[:200], description=violation.description[:300])
-            if bad_request.ByteSize() > _MOST_VIOLATION_BYTES:
-                break
-        status.details.add().Pack(bad_request)
+        status.details.add().Pack(_bad_request(error.violations))
     if isinstance(error, errors.PassingError):
         retry = error_details_pb2.RetryInfo(retry_delay=encode_duration(error.retry_after))
         status.details.add().Pack(retry)
     return status
 
 
+def _bad_request(violations: Sequence[FieldViolation]) -> error_details_pb2.BadRequest:
+    """Return the first violations, as many as there is room for."""
+    message = error_details_pb2.BadRequest()
+    for violation in violations:
+        message.field_violations.add(field=violation.field[:200], description=violation.description[:300])
+        if message.ByteSize() > _MOST_VIOLATION_BYTES and len(message.field_violations) > 1:
+            del message.field_violations[-1]
+            break
+    return message
+
+
 def _fitting(message: str) -> str:
-    """Return as much of the message as fits once it is percent-encoded: three bytes for each that is not ASCII."""
-    if len(message) * 9 <= _LONGEST_MESSAGE_BYTES:
+    """Return as much of the message as fits once it is percent-encoded: three bytes for each that is not plain text."""
+    if len(message) * 12 <= _LONGEST_MESSAGE_BYTES:
         return message
-    room = _LONGEST_MESSAGE_BYTES // (1 if message.isascii() else 3)
-    return message.encode()[:room].decode(errors="ignore")
+    encoded, room = message[:_LONGEST_MESSAGE_BYTES].encode(), _LONGEST_MESSAGE_BYTES
+    for end, byte in enumerate(encoded):
+        room -= 1 if 0x20 <= byte <= 0x7E and byte != ord("%") else 3
+        if room < 0:
+            return encoded[:end].decode(errors="ignore")
+    return encoded.decode()
 
 
 def decode_error(code: grpc.StatusCode, message: str | None, details: bytes | None) -> StatusError:
@@ -99,28 +112,34 @@ def decode_error(code: grpc.StatusCode, message: str | None, details: bytes | No
 
 def decode_status(status: status_pb2.Status) -> StatusError:
     """Return the error of a google.rpc.Status."""
-    info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-    retry: timedelta | None = None
-    for detail in status.details:
-        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
-            detail.Unpack(info)
-        elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
-            detail.Unpack(bad_request)
-        elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
-            message = error_details_pb2.RetryInfo()
-            detail.Unpack(message)
-            retry = to_duration(message.retry_delay)
+    info = _detail(status, error_details_pb2.ErrorInfo) or error_details_pb2.ErrorInfo()
     kind = _kind(status.code, info)
     if kind is InvalidArgument:
-        violations = [FieldViolation(v.field, v.description) for v in bad_request.field_violations]
+        bad_request = _detail(status, error_details_pb2.BadRequest)
+        violations = (
+            [FieldViolation(v.field, v.description) for v in bad_request.field_violations] if bad_request else []
+        )
         error: StatusError = InvalidArgument(violations)
         error.args = (status.message or error.message,)
         return error
     if issubclass(kind, errors.Internal):
         return kind(status.message, incident=info.metadata.get("incident", ""))
     if issubclass(kind, errors.PassingError):
-        return kind(status.message, **({} if retry is None else {"retry_after": retry}))
+        retry = _detail(status, error_details_pb2.RetryInfo)
+        delay = decode_duration("retry_delay", retry.retry_delay, []) if retry else None
+        return kind(status.message) if delay is None else kind(status.message, retry_after=delay)
     return kind(status.message)
+
+
+def _detail(status: status_pb2.Status, kind: type[M]) -> M | None:
+    """Return the detail of that kind, if there is one that can be read: who made it is not known."""
+    for packed in status.details:
+        if packed.Is(kind.DESCRIPTOR):
+            try:
+                return kind.FromString(packed.value)
+            except DecodeError:
+                pass
+    return None
 
 
 def _kind(code: int, info: error_details_pb2.ErrorInfo) -> type[StatusError]:

@@ -48,9 +48,9 @@ def _object(message: Struct, depth: int) -> JsonObject:
         raise _BadValue("is nested too deep")
     result = {}
     for key, value in message.fields.items():
+        if "\0" in key:
+            raise _BadValue("has a key that contains U+0000")
         try:
-            if "\0" in key:
-                raise _BadValue("has a key that contains U+0000")
             result[key] = _value(value, depth)
         except _BadValue as bad:
             bad.path = f".{key}{bad.path}" if len(bad.path) < 400 else bad.path

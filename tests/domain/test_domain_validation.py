@@ -33,6 +33,7 @@ def bad_in_update(event: EventDraft) -> list[str]:
     return [violation.field for violation in violations]
 
 
+@settings(max_examples=60)
 @given(drafts())
 def test_anything_valid_is_accepted(event: EventDraft) -> None:
     assert bad_in_create(event) == []

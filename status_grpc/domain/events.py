@@ -115,6 +115,8 @@ class TraceEvent:
     sequence: int
     record_time: datetime
     run: int
+    #: About the size of the event as a protobuf message, in bytes. Not part of the value.
+    encoded_bytes: int = field(default=0, compare=False)
     #: Where an edge may keep its encoding of this event, under a key of its own, so that an event that many follow is
     #: encoded once. Not part of the value.
     encodings: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)

@@ -140,6 +140,7 @@ def _recorded(draft: EventDraft, place: _Place, *, default_status: TraceStatus, 
         sequence=place.sequence,
         record_time=now,
         run=place.run,
+        encoded_bytes=draft.encoded_bytes,
         encodings=draft.encodings,
     )
 

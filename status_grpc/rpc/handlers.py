@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 from tracestatus.v1 import status_service_pb2 as pb
 
 from status_grpc.rpc.servicer import StatusServicer
 from status_grpc.wire.parsing import parser
+
+#: The two names of reflection speak the same messages; older clients know only the first.
+REFLECTION_NAMES = ("grpc.reflection.v1alpha.ServerReflection", "grpc.reflection.v1.ServerReflection")
 
 SERVICE_NAME: str = pb.DESCRIPTOR.services_by_name["StatusService"].full_name
 
@@ -34,3 +40,41 @@ def status_service_handler(servicer: StatusServicer) -> grpc.GenericRpcHandler:
         request_deserializer=parser(pb.StreamTraceRequest),
     )
     return grpc.method_handlers_generic_handler(SERVICE_NAME, handlers)
+
+
+def standard_handlers(health: Any) -> list[grpc.GenericRpcHandler]:
+    """Return the handlers of grpc.health.v1 and of reflection, which explain all services of this server."""
+    names = (SERVICE_NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, *REFLECTION_NAMES)
+    explain = reflection.aio.ReflectionServicer(names).ServerReflectionInfo
+    checks = {
+        "Check": grpc.unary_unary_rpc_method_handler(
+            health.Check,
+            request_deserializer=parser(health_pb2.HealthCheckRequest),
+            response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
+        ),
+        "Watch": grpc.unary_stream_rpc_method_handler(
+            health.Watch,
+            request_deserializer=parser(health_pb2.HealthCheckRequest),
+            response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
+        ),
+    }
+    explanation = grpc.stream_stream_rpc_method_handler(
+        explain,
+        request_deserializer=_reflection_request,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    return [
+        grpc.method_handlers_generic_handler(names[1], checks),
+        *(
+            grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": explanation})
+            for name in REFLECTION_NAMES
+        ),
+    ]
+
+
+def _reflection_request(data: bytes) -> reflection_pb2.ServerReflectionRequest:
+    """Return the request; for bytes that are none an empty one, which reflection answers with an error of its own."""
+    try:
+        return reflection_pb2.ServerReflectionRequest.FromString(data)
+    except DecodeError:
+        return reflection_pb2.ServerReflectionRequest()

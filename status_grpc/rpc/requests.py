@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from tracestatus.v1 import status_service_pb2 as pb
+from tracestatus.v1 import trace_pb2
 
 from status_grpc.domain.errors import FieldViolation, InvalidArgument
 from status_grpc.domain.events import EventDraft
@@ -108,12 +109,14 @@ class Requests:
         except InvalidArgument as error:
             return error.under(f"requests[{index}]")
 
-    def _draft(self, message: object, violations: list[FieldViolation]) -> EventDraft:
-        draft = decode_draft(message, self._limits, violations)  # type: ignore[arg-type]
-        if draft.encoded_bytes > self._limits.event_bytes:
-            size = f"takes {draft.encoded_bytes} bytes, more than {self._limits.event_bytes}"
-            violations.append(FieldViolation("event", size))
-        return draft
+    def _draft(self, message: trace_pb2.TraceEvent, violations: list[FieldViolation]) -> EventDraft:
+        size = message.ByteSize()
+        if size > self._limits.event_bytes:
+            # Not even decoded: that would take as long as it is large.
+            raise InvalidArgument(
+                [FieldViolation("event", f"takes {size} bytes, more than {self._limits.event_bytes}")]
+            )
+        return decode_draft(message, self._limits, violations, encoded_bytes=size)
 
     def heartbeat(self, request: pb.HeartbeatRequest) -> str:
         """Return the trace id."""

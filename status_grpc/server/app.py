@@ -8,11 +8,9 @@ from collections.abc import Sequence
 import grpc
 import structlog
 from google.rpc import error_details_pb2
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from status_grpc.domain.decisions import Command, Decision
-from status_grpc.rpc.handlers import SERVICE_NAME, status_service_handler
+from status_grpc.rpc.handlers import standard_handlers, status_service_handler
 from status_grpc.rpc.health import Health
 from status_grpc.rpc.interceptor import CallInterceptor
 from status_grpc.rpc.requests import Requests
@@ -68,10 +66,9 @@ class StatusServer:
             write_timeout_seconds=settings.write_timeout_seconds,
         )
         self._grpc = grpc.aio.server(interceptors=[CallInterceptor()], options=_server_options(settings))
-        self._grpc.add_generic_rpc_handlers((status_service_handler(servicer),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._grpc)
-        names = (SERVICE_NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._grpc)
+        self._grpc.add_generic_rpc_handlers(
+            (status_service_handler(servicer), *standard_handlers(self._health.servicer))
+        )
 
     async def start(self) -> str:
         """Start to serve; return the address that is listened on, HOST:PORT.

@@ -27,9 +27,12 @@ log = structlog.get_logger(__name__)
 #: How many events a feed remembers, and how many bytes of them.
 _WINDOW_EVENTS = 512
 _WINDOW_BYTES = 2 * 1024 * 1024
+#: What one follower is given of them at a time.
+_RUN_EVENTS = 64
+_RUN_BYTES = 256 * 1024
 #: What a page of history holds, and how many pages a feed remembers: followers that start together read together.
-_PAGE_EVENTS = 200
-_PAGE_BYTES = 1024 * 1024
+_PAGE_EVENTS = 100
+_PAGE_BYTES = 512 * 1024
 _PAGES = 2
 #: How many followers are woken before the loop looks at the network again: with many of them a write that arrives
 #: meanwhile would otherwise wait for all.
@@ -170,12 +173,23 @@ class TraceFeed:
         if trace is None or cursor >= trace.last_sequence:
             return ()
         if window and window[0].sequence <= cursor + 1 <= window[-1].sequence:
-            first = cursor + 1 - window[0].sequence
-            return [window[index] for index in range(first, len(window))]
+            return self._run_of_window(cursor + 1 - window[0].sequence)
         page = await self._page(trace, cursor)
         if cursor and event_id and page[0].trace_event_id != event_id:
             raise HistoryChanged
         return page[1:] if cursor else page
+
+    def _run_of_window(self, first: int) -> list[TraceEvent]:
+        """Return some events of the window: a follower that does not read keeps what it was given."""
+        run: list[TraceEvent] = []
+        size = 0
+        for index in range(first, min(len(self._window), first + _RUN_EVENTS)):
+            event = self._window[index]
+            size += event.encoded_bytes
+            if run and size > _RUN_BYTES:
+                break
+            run.append(event)
+        return run
 
     async def _page(self, trace: Trace, cursor: int) -> list[TraceEvent]:
         """Return a page of history from the event at the cursor on (it tells whether the history is still the same)."""
@@ -202,10 +216,8 @@ class TraceFeed:
 
 
 def _size(event: TraceEvent) -> int:
-    """Return about how many bytes of memory an event takes."""
-    texts = (event.status_body, event.meta, event.errors)
-    encoded = event.encodings.values()
-    return 1000 + sum(len(item) for item in encoded if isinstance(item, bytes)) + (500 * sum(map(bool, texts)))
+    """Return how large an event is, with something for the objects around it; the same at all times."""
+    return 1000 + event.encoded_bytes
 
 
 def _older(trace: Trace | None, known: Trace | None) -> bool:

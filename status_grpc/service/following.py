@@ -187,6 +187,15 @@ class Following:
         """
         loop = asyncio.get_running_loop()
         seat = _Seat(self._settings)
+        # A timer of its own: the shared one is too coarse for a caller whose deadline is near.
+        timer = loop.call_at(until, seat.signal.set)
+        try:
+            return await self._wait_until(target, seat, until, caller)
+        finally:
+            timer.cancel()
+
+    async def _wait_until(self, target: Target, seat: _Seat, until: float, caller: str) -> Trace | None:
+        loop = asyncio.get_running_loop()
         with self._counted(caller), _Search(self._store, self._feeds, seat.signal, target) as search:
             feed = await search.look()
             while feed is None:

@@ -227,7 +227,7 @@ class RowCodec:
             sequence,
             trace_event_id,
             _content_hash,
-            _encoded_bytes,
+            encoded_bytes,
             run,
             record_time,
             domain,
@@ -275,6 +275,7 @@ class RowCodec:
             sequence=sequence,
             record_time=time_out(record_time),
             run=run,
+            encoded_bytes=encoded_bytes,
         )
 
 

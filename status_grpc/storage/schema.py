@@ -27,9 +27,9 @@ def require_current(connection: sa.Connection) -> None:
     """Raise SchemaMismatch, with a sentence that says what to do, unless the database has this release's schema."""
     current = current_revision(connection)
     if current is None or current < SCHEMA_REVISION:
+        found = f"schema {current}" if current else "no schema"
         raise SchemaMismatch(
-            f"the database has {f'schema {current}' if current else 'no schema'}, this release needs {SCHEMA_REVISION}: "
-            "run status-grpc migrate first"
+            f"the database has {found}, this release needs {SCHEMA_REVISION}: run status-grpc migrate first"
         )
     _refuse_later(current)
 

@@ -39,10 +39,13 @@ TRACE_STATUS_NUMBERS = {status: number for number, status in TRACE_STATUSES.item
 TRACE_EVENT_STATUS_NUMBERS = {status: number for number, status in TRACE_EVENT_STATUSES.items()}
 
 
-def decode_draft(message: trace_pb2.TraceEvent, limits: Limits, violations: list[FieldViolation]) -> EventDraft:
+def decode_draft(
+    message: trace_pb2.TraceEvent, limits: Limits, violations: list[FieldViolation], *, encoded_bytes: int = 0
+) -> EventDraft:
     """Return what the caller sent, and add a violation for everything a draft cannot express.
 
-    The message becomes the draft's: `encode_event` completes it into the answer rather than build another.
+    `encoded_bytes` is the message's size, if the caller has measured it. The message becomes the draft's: `encode_event`
+    completes it into the answer rather than build another.
     """
     has = message.HasField
     return EventDraft(
@@ -71,7 +74,7 @@ def decode_draft(message: trace_pb2.TraceEvent, limits: Limits, violations: list
         outputs=tuple(Dataset(d.uri, d.version) for d in message.outputs) if message.outputs else (),
         step_id=message.step_id,
         attempt=message.attempt,
-        encoded_bytes=message.ByteSize(),
+        encoded_bytes=encoded_bytes,
         encodings={_REQUESTED: message},
     )
 

@@ -9,7 +9,7 @@ PROTOS := $(wildcard protos/tracestatus/v1/*.proto)
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format generate check-generated bench lock clean
+.PHONY: help setup demo serve test check format generate check-generated released bench lock clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
@@ -65,6 +65,9 @@ check-generated: $(GENERATE_READY)
 	$(call protoc,.cache/generated)
 	@diff -r -x __pycache__ .cache/generated/tracestatus generated/tracestatus \
 		|| { echo "generated/ is not what 'make generate' makes: run it and commit the result"; exit 1; }
+
+released: $(READY) ## take the protos as they are as what is released: from now on they may only grow
+	$(BIN)/buf build --exclude-source-info -o protos/released.binpb
 
 bench: $(READY) ## measure the hot paths against an empty RPC, side by side
 	$(BIN)/python -m benchmarks

@@ -71,7 +71,7 @@ class AsyncStatusClient:
         return self._connection.stub()
 
     async def close(self) -> None:
-        """Close the connections; calls and streams under way end with Unavailable."""
+        """Close the connections; calls and streams under way, and later ones, end with RuntimeError."""
         await self._connection.close()
 
     async def __aenter__(self) -> Self:

@@ -73,6 +73,7 @@ class AsyncConnection:
 
     def __init__(self, options: ClientOptions) -> None:
         self._options = options
+        self._closed = False
         self._relay = Relay(options)
         self._calls: OpenAioChannel | None = None
         self._streams: OpenAioChannel | None = None
@@ -87,8 +88,13 @@ class AsyncConnection:
         """Return the stub for calls."""
         return self._channel_for_calls().stub
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("the client is closed")
+
     async def send(self, step: Send) -> Any:
-        """Make one attempt of a call. Raises StatusError."""
+        """Make one attempt of a call. Raises StatusError; RuntimeError once the client is closed."""
+        self._check_open()
         metadata = await async_metadata(self._options)
         if not grpc_is_usable():
             return await asyncio.to_thread(self._relay.send, step, metadata)
@@ -97,6 +103,7 @@ class AsyncConnection:
         try:
             answer = await getattr(channel.stub, step.method)(step.request, timeout=step.timeout, metadata=metadata)
         except grpc.aio.AioRpcError as failure:
+            self._check_open()
             error = to_error(failure)
             # Nothing at all was heard on this connection: perhaps nobody is at its other end, and TCP does not know.
             if isinstance(error, DeadlineExceeded) and channel.answered_at < begun_at:
@@ -106,7 +113,8 @@ class AsyncConnection:
         return answer
 
     async def open_stream(self, opening: Opening) -> AsyncStream:
-        """Open a stream, which is given up when it says nothing for too long."""
+        """Open a stream, which is given up when it says nothing for too long. Raises as `send` does."""
+        self._check_open()
         metadata = await async_metadata(self._options)
         if self._streams is None or self._streams.loop is not asyncio.get_running_loop():
             self._streams = OpenAioChannel(self._options, streams=True)
@@ -130,6 +138,7 @@ class AsyncConnection:
 
     async def close(self) -> None:
         """Close the channels; what is under way ends."""
+        self._closed = True
         channels, self._calls, self._streams = (self._calls, self._streams), None, None
         for channel in channels:
             if channel is not None:

@@ -74,6 +74,7 @@ class Connection:
 
     def __init__(self, options: ClientOptions) -> None:
         self._options = options
+        self._closed = False
         self._relay = Relay(options)
         self._begin()
         renew_after_fork(self)
@@ -93,8 +94,13 @@ class Connection:
         """Return the stub for calls."""
         return self._channel_for_calls().stub
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("the client is closed")
+
     def send(self, step: Send) -> Any:
-        """Make one attempt of a call. Raises StatusError."""
+        """Make one attempt of a call. Raises StatusError; RuntimeError once the client is closed."""
+        self._check_open()
         if grpc_is_usable():
             return self.attempt(step, metadata(self._options))
         return self._relay.send(step, metadata(self._options))
@@ -106,6 +112,7 @@ class Connection:
         try:
             answer = getattr(channel.stub, step.method)(step.request, timeout=step.timeout, metadata=metadata)
         except grpc.RpcError as failure:
+            self._check_open()
             error = to_error(failure)
             # Nothing at all was heard on this connection: perhaps nobody is at its other end, and TCP does not know.
             if isinstance(error, DeadlineExceeded) and channel.answered_at < begun_at:
@@ -115,7 +122,8 @@ class Connection:
         return answer
 
     def open_stream(self, opening: Opening) -> Stream:
-        """Open a stream, which is cancelled when it says nothing for too long."""
+        """Open a stream, which is cancelled when it says nothing for too long. Raises as `send` does."""
+        self._check_open()
         with self._lock:
             if self._streams is None:
                 self._streams = OpenChannel(self._options, streams=True)
@@ -140,6 +148,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the channels; what is under way ends."""
+        self._closed = True
         with self._lock:
             channels, self._calls, self._streams = (self._calls, self._streams), None, None
         for channel in channels:

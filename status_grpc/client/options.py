@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,7 +16,8 @@ Token: TypeAlias = str | Callable[[], str | Awaitable[str]]
 DEFAULT_SERVER = "127.0.0.1:50051"
 
 _PREFIX = "STATUS_GRPC_"
-_LOOPBACK = re.compile(r"^(?:(?:dns|ipv4|ipv6):/*)?(?:localhost|127(?:\.\d+){3}|\[::1\]|::1)(?::\d+)?$")
+_SCHEME = re.compile(r"^(?:dns|ipv4|ipv6):/*")
+_LOOPBACK = re.compile(r"^(?:localhost|127(?:\.\d+){3}|\[::1\]|::1)(?::\d+)?$")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -55,8 +57,10 @@ class ClientOptions:
 
 
 def is_local(server: str) -> bool:
-    """Return whether the target is on this host: a loopback address or a Unix socket."""
-    return server.startswith(("unix:", "unix-abstract:")) or _LOOPBACK.match(server) is not None
+    """Return whether the target is on this host: loopback addresses (with commas between) or a Unix socket."""
+    if server.startswith(("unix:", "unix-abstract:")):
+        return True
+    return all(_LOOPBACK.match(address) for address in _SCHEME.sub("", server).split(","))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,5 +132,5 @@ def _check(options: ClientOptions) -> None:
     if options.insecure and (options.ca or options.cert):
         raise ValueError("insecure means no TLS: ca, cert and key have no use")
     for name in ("timeout", "attempt_timeout", "silence_timeout", "outage_timeout"):
-        if not getattr(options, name) > 0:
-            raise ValueError(f"{name} must be more than 0 seconds")
+        if not 0 < getattr(options, name) < math.inf:
+            raise ValueError(f"{name} must be a number of seconds, more than 0")

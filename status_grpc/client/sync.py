@@ -72,7 +72,7 @@ class StatusClient:
         return self._connection.stub()
 
     def close(self) -> None:
-        """Close the connections; calls and streams under way end with Unavailable."""
+        """Close the connections; calls and streams under way, and later ones, end with RuntimeError."""
         self._connection.close()
 
     def __enter__(self) -> Self:

@@ -18,6 +18,9 @@ from status_grpc.wire.traces import to_trace
 
 #: How long one poll waits at the server, in seconds. Short enough that a dead connection is noticed.
 _POLL = 30.0
+#: The server answers after at most 90 % of a call's deadline; the rest, and this, is for the answer's way.
+_SHARE = 0.9
+_WAY = 0.5
 #: A server that answers "not yet" sooner than asked would otherwise be asked in a tight loop.
 _SHORTEST_POLL = 0.1
 
@@ -73,7 +76,7 @@ def wait(
             raise DeadlineExceeded(f"{target} was not done in time")
         request.timeout.CopyFrom(encode_duration(timedelta(seconds=poll)))
         try:
-            answer: pb.WaitTraceResponse = yield Send("WaitTrace", request, poll + options.attempt_timeout)
+            answer: pb.WaitTraceResponse = yield Send("WaitTrace", request, poll / _SHARE + _WAY)
         except StatusError as error:
             yield Pause(patience.failed(error))
             continue

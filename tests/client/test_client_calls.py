@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import inspect
 import subprocess
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import FrozenInstanceError, fields
 from datetime import UTC, datetime, timedelta
@@ -335,6 +337,42 @@ def test_everything_public_can_be_imported_and_nothing_else_is_promised():
     assert dir(status_grpc) == sorted(status_grpc.__all__)
     with pytest.raises(AttributeError):
         _ = status_grpc.no_such_name  # type: ignore[attr-defined]
+
+
+def test_a_closed_client_is_closed(client: StatusClient, real: RealServer):
+    trace_id = client.create(domain="d", domain_id="x", component="c").trace.trace_id
+    closing = StatusClient(real.address)
+    events = closing.follow(trace_id)
+    next(events)
+
+    def work(number: int) -> None:
+        if number == 0:
+            time.sleep(0.3)
+            closing.close()
+        elif number == 1:
+            with pytest.raises(RuntimeError, match="closed"):
+                closing.wait(trace_id)
+        else:
+            with pytest.raises(RuntimeError, match="closed"):
+                next(events)
+
+    in_threads(3, work)
+    with pytest.raises(RuntimeError, match="closed"):
+        closing.get_trace(trace_id)
+
+
+def test_one_asynchronous_client_in_one_event_loop_after_the_other(real: RealServer):
+    client = AsyncStatusClient(real.address)
+
+    async def use() -> str:
+        written = await client.create(domain="d", domain_id="x", component="c")
+        events = client.follow(written.trace.trace_id)
+        await anext(events)
+        events.close()
+        return written.trace.trace_id
+
+    ids = [asyncio.run(use()) for _ in range(3)]
+    assert len(set(ids)) == 3
 
 
 def test_unauthenticated_is_not_repeated(fake: FakeServer, fake_client: StatusClient):

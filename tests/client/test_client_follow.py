@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import grpc
 import pytest
@@ -218,6 +222,61 @@ def test_following_and_waiting_go_on_when_the_server_is_restarted(mortal: RealSe
 
         in_threads(3, work)
     assert seen == [1, 2, 3, 4]
+
+
+def test_a_follower_and_a_writer_move_from_replica_to_replica(tmp_path: Path):
+    replicas = [RealServer(tmp_path), RealServer(tmp_path)]
+    for replica in replicas:
+        replica.start()
+    addresses = ",".join(replica.address for replica in replicas)
+    try:
+        with StatusClient(f"ipv4:{addresses}") as client:
+            trace_id = create(client)
+            seen: list[int] = []
+            reader = threading.Thread(target=lambda: seen.extend(e.sequence for e in client.follow(trace_id)))
+            reader.start()
+            for replica in replicas:
+                client.update(trace_id=trace_id, component="c")
+                replica.kill()
+                client.update(trace_id=trace_id, component="c")
+                replica.start()
+            client.update(trace_id=trace_id, **END)
+            reader.join()
+        assert seen == [1, 2, 3, 4, 5, 6]
+    finally:
+        for replica in replicas:
+            replica.kill()
+
+
+FROZEN = """
+import threading, time
+from status_grpc import StatusClient, status_step
+client = StatusClient(silence_timeout=1)
+events = client.follow(trace_id)
+print(next(events).sequence, flush=True)
+for event in events:
+    print(event.sequence, flush=True)
+with status_step("after the freeze", trace_id=trace_id):
+    pass
+"""
+
+
+def test_a_client_that_was_frozen_goes_on(client: StatusClient, real: RealServer):
+    trace_id = create(client)
+    environment = {**os.environ, "STATUS_GRPC_SERVER": real.address, "STATUS_GRPC_FLUSH_TIMEOUT": "30"}
+    command = [sys.executable, "-c", f"trace_id = {trace_id!r}\n{FROZEN}"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "1\n"
+    process.send_signal(signal.SIGSTOP)
+    for _ in range(3):
+        client.update(trace_id=trace_id, component="c")
+    time.sleep(1.5)  # longer than the silence that this client puts up with
+    client.update(trace_id=trace_id, **END)
+    process.send_signal(signal.SIGCONT)
+    output, _ = process.communicate(timeout=60)
+    assert output.split() == ["2", "3", "4", "5"]
+    assert client.get_trace(trace_id).events[-1].operation == "after the freeze"
 
 
 def test_a_frozen_server_is_noticed_and_its_stream_resumed(mortal: RealServer):

@@ -113,6 +113,28 @@ def test_a_step_around_the_fork_leaves_the_child_its_own(real: RealServer, clien
     assert operations(client, trace_id) == ["around", "child"]
 
 
+def test_a_child_that_leaves_what_its_parent_is_in_does_not_tell_its_end(
+    real: RealServer, client: StatusClient, trace_id: str
+):
+    run(
+        """
+        try:
+            with trace("d", "forked/1", trace_id="forked-trace"), status_step("of the parent"):
+                pid = os.fork()
+                if pid == 0:
+                    step("of the child")
+                    raise SystemExit(3)
+                assert joined([pid]) == [3]
+        except SystemExit:
+            os._exit(3)
+        """,
+        real,
+        trace_id,
+    )
+    told = [(event.operation, event.trace_event_status) for event in client.get_trace("forked-trace").events]
+    assert told == [("", "OK"), ("of the child", "OK"), ("of the parent", "OK"), ("", "OK")]
+
+
 def test_a_child_of_a_process_that_has_not_loaded_grpc_uses_it_itself(
     real: RealServer, client: StatusClient, trace_id: str
 ):

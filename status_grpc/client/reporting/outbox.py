@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -49,7 +50,8 @@ class Outbox:
         self._count = 0
         # In the order of their numbers. What is delivered out of order leaves those before it in place.
         self._pending: dict[int, Ticket] = {}
-        self._waiting: list[tuple[int, Callable[[], None]]] = []
+        # Each waits for the report with this number and all before it; the numbers only grow.
+        self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -128,10 +130,8 @@ class Outbox:
         callback()
 
     def _take_due(self) -> list[Callable[[], None]]:
-        if not self._waiting:
-            return []
         first = next(iter(self._pending), self._count + 1)
-        due = [callback for number, callback in self._waiting if number < first]
-        if due:
-            self._waiting = [(number, callback) for number, callback in self._waiting if number >= first]
+        due = []
+        while self._waiting and self._waiting[0][0] < first:
+            due.append(self._waiting.popleft()[1])
         return due

@@ -17,13 +17,13 @@ from status_grpc.client.options import ClientOptions, ReportingOptions
 from status_grpc.client.reporting.once import warn_once
 from status_grpc.client.reporting.outbox import Outbox, Ticket
 from status_grpc.client.reporting.reports import Report
-from status_grpc.client.reporting.spool import Spool, SpoolFile
 from status_grpc.client.retrying import Backoff
 from status_grpc.client.tokens import with_guarded_token
 from status_grpc.domain.errors import Internal, PassingError, StatusError
 
 if TYPE_CHECKING:
     from status_grpc.client.reporting.delivery import Delivery
+    from status_grpc.client.reporting.spool import Spool, SpoolFile
 
 log = logging.getLogger("status_grpc")
 
@@ -44,7 +44,7 @@ class Reporter:
     def __init__(self, connection: ClientOptions, options: ReportingOptions) -> None:
         self.options = options
         self._connection_options = connection
-        self._spool = Spool(Path(options.spool)) if options.spool else None
+        self._spool = _open_spool(options.spool)
         self._begin()
         renew_after_fork(self)
 
@@ -250,6 +250,15 @@ class Reporter:
                 if left <= 0:
                     return
                 self._outbox.changed.wait(left)
+
+
+def _open_spool(folder: str | None) -> Spool | None:
+    if not folder:
+        return None
+    # Here and not above: it needs what only POSIX systems have.
+    from status_grpc.client.reporting.spool import Spool
+
+    return Spool(Path(folder))
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:

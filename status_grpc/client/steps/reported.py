@@ -107,6 +107,8 @@ class ReportedScope(Scope):
 
     def _end(self, error: BaseException | None) -> Ticket | None:
         self.leave()
+        if self.belongs_to_parent:
+            return None  # a forked child that leaves what its parent is in: the parent tells the end
         try:
             return self._last_event(error)
         except Exception:
@@ -133,7 +135,7 @@ class ReportedScope(Scope):
         ticket = self._end(error)
         if self._waits_at_end() and not _in_event_loop():
             self._reporter.flush()
-        if error is None:
+        if error is None and not self.belongs_to_parent:
             self._raise_if_lost(ticket)
 
     async def __aenter__(self) -> Self:
@@ -149,7 +151,7 @@ class ReportedScope(Scope):
         ticket = self._end(error)
         if self._waits_at_end():
             await self._reporter.flush_async()
-        if error is None:
+        if error is None and not self.belongs_to_parent:
             self._raise_if_lost(ticket)
 
 

@@ -86,18 +86,20 @@ def _indexed(codec: RowCodec, wanted: TraceFilter, before: tuple[datetime, str] 
         conditions.append(created >= _instant(codec, wanted.created_after))
     # What was last updated before a time was created before it.
     created_before = min((t for t in (wanted.created_before, wanted.updated_before) if t), default=None)
-    if created_before:
-        conditions.append(created < _instant(codec, created_before))
-    if before:
+    # One upper bound, the lower of the two: given both, SQLite takes the time and reads the earlier pages again.
+    if before and (created_before is None or before[0] < created_before):
         position = sa.tuple_(_instant(codec, before[0]), sa.literal(before[1], trace_id.type))
         conditions.append(sa.tuple_(created, trace_id) < position)
+    elif created_before:
+        conditions.append(created < _instant(codec, created_before))
     return conditions
 
 
 def _narrowing(wanted: TraceFilter) -> list[_Condition]:
     """Return the conditions that have an index of their own, the most selective first: only that one is used.
 
-    A partial index is used when a condition says the same as its own, to the letter.
+    A partial index is used when a condition says the same as its own, to the letter: with the type Boolean it would be
+    compared with 1 on SQLite, and no longer be the same.
     """
     conditions: list[_Condition] = []
     if wanted.domain_id:
@@ -105,10 +107,10 @@ def _narrowing(wanted: TraceFilter) -> list[_Condition]:
     if wanted.user:
         conditions.append(lambda c: c.user == wanted.user)
     if wanted.status in (TraceStatus.STARTED, TraceStatus.CONTINUE):
-        conditions.append(lambda c: sa.literal_column("(NOT done)", sa.Boolean))  # noqa: ARG005
+        conditions.append(lambda c: sa.literal_column("(NOT done)"))  # noqa: ARG005
     if wanted.outcome is TraceEventStatus.FAILED:
         failed = "(done AND trace_event_status = 'FAILED')"
-        conditions.append(lambda c: sa.literal_column(failed, sa.Boolean))  # noqa: ARG005
+        conditions.append(lambda c: sa.literal_column(failed))  # noqa: ARG005
     if wanted.domain:
         conditions.append(lambda c: c.domain == wanted.domain)
     return conditions

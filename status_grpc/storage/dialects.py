@@ -68,7 +68,8 @@ class Database(ABC):
         """Run one transaction in three steps and return what was decided once it is durable.
 
         `look_up` reads under lock, `decide` computes and touches no database, `store` writes; an exception in any of
-        them rolls everything back. Raises Unavailable when the database failed for a reason that passes.
+        them rolls everything back. A caller that is cancelled does not interrupt it. Raises Unavailable when the
+        database failed for a reason that passes.
         """
 
     @abstractmethod
@@ -220,6 +221,14 @@ class SqliteDatabase(Database):
             return work(connection)
 
     async def transact(
+        self,
+        look_up: Callable[[Transaction], T],
+        decide: Callable[[T], U],
+        store: Callable[[Transaction, U], None],
+    ) -> U:
+        return await uninterrupted(self._transact(look_up, decide, store))
+
+    async def _transact(
         self,
         look_up: Callable[[Transaction], T],
         decide: Callable[[T], U],
@@ -473,7 +482,7 @@ def _translated(error: Exception) -> Exception:
 
 
 async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
-    """Await `work` to its end even when the caller is cancelled: an interrupted read would leak its connection."""
+    """Await `work` to its end even when the caller is cancelled: it would leave its connection as it stood."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)

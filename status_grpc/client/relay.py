@@ -22,7 +22,7 @@ from tracestatus.v1 import status_service_pb2 as pb
 from status_grpc.client.forks import renew_after_fork
 from status_grpc.client.operations import Send
 from status_grpc.client.options import ClientOptions
-from status_grpc.domain.errors import Unavailable
+from status_grpc.domain.errors import Internal, StatusError, Unavailable
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -123,8 +123,11 @@ class _Process:
     def abandon(self) -> None:
         """Leave the process to the one who started it."""
         self._process.returncode = 0  # not ours to wait for: keeps Popen from looking for it
+        # The relay ends when nobody holds its input any more; the pipes' own numbers stay taken until they are freed.
+        nothing = os.open(os.devnull, os.O_RDWR)
         for pipe in (self._input, self._output):
-            os.close(os.dup2(os.open(os.devnull, os.O_RDWR), pipe.fileno()))
+            os.dup2(nothing, pipe.fileno())
+        os.close(nothing)
 
     def close(self) -> None:
         """End the process, which needs no time for that."""
@@ -156,16 +159,22 @@ class Relay:
         """Make one attempt of a call. Raises StatusError."""
         from status_grpc.wire.errors import decode_status
 
-        with self._lock:
-            if self._process is None or self._process.ended:
-                self._process = _Process(self._options)
-            process = self._process
+        process = self._running()
         answer = process.call(step, metadata)
         if answer.header is None:
             raise Unavailable("the relay process has ended" if process.ended else "the relay process does not answer")
         if answer.header["ok"]:
             return getattr(pb, f"{step.method}Response").FromString(answer.body)
         raise decode_status(status_pb2.Status.FromString(answer.body))
+
+    def _running(self) -> _Process:
+        with self._lock:
+            if self._process is None or self._process.ended:
+                try:
+                    self._process = _Process(self._options)
+                except OSError as error:
+                    raise Unavailable(f"the relay process cannot be started: {error}") from None
+            return self._process
 
     def close(self) -> None:
         """End the relay process."""
@@ -197,15 +206,16 @@ def _serve(connection: Connection, pool: ThreadPoolExecutor) -> None:
 
 
 def _answer(connection: Connection, lock: threading.Lock, header: dict[str, Any], body: bytes) -> None:
-    from status_grpc.domain.errors import StatusError
     from status_grpc.wire.errors import encode_error
 
-    request = getattr(pb, f"{header['method']}Request").FromString(body)
-    metadata = tuple((key, value) for key, value in header["metadata"])
     try:
+        request = getattr(pb, f"{header['method']}Request").FromString(body)
+        metadata = tuple((key, value) for key, value in header["metadata"])
         answer = connection.attempt(Send(header["method"], request, header["timeout"]), metadata).SerializeToString()
         ok = True
     except StatusError as error:
         answer, ok = encode_error(error).SerializeToString(), False
+    except Exception as error:  # whoever waits for the answer must get one
+        answer, ok = encode_error(Internal(f"the relay failed: {error!r}")).SerializeToString(), False
     with lock:
         write_frame(sys.stdout.buffer, {"id": header["id"], "ok": ok}, answer)

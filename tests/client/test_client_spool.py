@@ -150,3 +150,19 @@ def test_a_killed_process_leaves_its_spool_to_others(fake: FakeServer, tmp_path:
     with trace("d", "other"):
         pass
     eventually(lambda: len(fake.service.events.get("spooled", [])) == 7, "the spooled events arrive")
+
+
+def test_a_forked_child_does_not_keep_its_dead_parents_spool_from_others(fake: FakeServer, tmp_path: Path):
+    fake.stop()
+    child = "pid = os.fork()\nif pid == 0:\n    import time; time.sleep(60)\nprint(pid, flush=True)\nos._exit(0)"
+    environment = {**os.environ, "STATUS_GRPC_SERVER": fake.address, "STATUS_GRPC_SPOOL": str(tmp_path)}
+    environment |= {"STATUS_GRPC_FLUSH_TIMEOUT": "0.2", "STATUS_GRPC_COMPONENT": "c"}
+    command = [sys.executable, "-c", PROGRAM.replace("os._exit(0)", child)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        parent.wait()
+        try:
+            assert sum(len(reports) for _, reports in Spool(tmp_path).claim()) == 7
+        finally:
+            os.kill(pid, signal.SIGKILL)

@@ -100,6 +100,12 @@ class Outbox:
         for callback in due:
             callback()
 
+    def after_fork(self) -> None:
+        """Close what the parent has locked: its locks are to end with it, not with its children."""
+        for file in {ticket.file for ticket in self._pending.values()}:
+            if file is not None:
+                file.after_fork()
+
     def forget(self, ticket: Ticket) -> None:
         """Take a report out that is kept elsewhere."""
         ticket.file = None

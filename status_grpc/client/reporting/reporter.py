@@ -61,6 +61,7 @@ class Reporter:
 
     def after_fork(self) -> None:
         """Leave to the parent what is the parent's: it delivers it."""
+        self._outbox.after_fork()
         self._begin()
 
     def warm_up(self) -> None:
@@ -77,11 +78,11 @@ class Reporter:
 
         An `urgent` one, such as the end of a trace, always has room.
         """
-        self.warm_up()
         ticket = self._outbox.put(report, urgent=urgent)
         if ticket is None and self._spool is not None:
             self._move_to_spool()
             ticket = self._outbox.put(report, urgent=urgent)
+        self.warm_up()
         if ticket is None:
             warn_once("full", "status-grpc: too many events wait to be delivered; events are lost")
         return ticket
@@ -199,6 +200,7 @@ class Reporter:
             self._deliver(delivery)
             connection.close()
         except Exception:
+            self._away = True
             log.exception("status-grpc: events cannot be delivered")
 
     def _deliver(self, delivery: Delivery) -> None:

@@ -70,10 +70,18 @@ class SpoolFile:
             self._left -= 1
             if self._left == 0:
                 self.path.unlink(missing_ok=True)
-                self.release()
+                self._unlock()
 
     def release(self) -> None:
-        """Let go of the file."""
+        """Let go of the file, so that anybody may deliver it."""
+        with self._lock:
+            self._unlock()
+
+    def after_fork(self) -> None:
+        """Let go of the file in a child; the parent keeps it. Takes no lock: another thread may have had it."""
+        self._unlock()
+
+    def _unlock(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

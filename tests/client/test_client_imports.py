@@ -23,7 +23,7 @@ from status_grpc import status_add, status_step, status_wrapper, trace
 @status_wrapper
 def step(): pass
 """
-    assert not modules_after(program) & (HEAVY | {"grpc"})
+    assert not modules_after(program) & (HEAVY | {"grpc", "asyncio"})
 
 
 def test_a_client_loads_grpc_when_it_is_made_and_nothing_of_the_server():

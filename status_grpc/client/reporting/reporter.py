@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 import threading
@@ -22,6 +21,8 @@ from status_grpc.client.tokens import with_guarded_token
 from status_grpc.domain.errors import Internal, PassingError, StatusError
 
 if TYPE_CHECKING:
+    import asyncio
+
     from status_grpc.client.reporting.delivery import Delivery
     from status_grpc.client.reporting.spool import Spool, SpoolFile
 
@@ -104,6 +105,8 @@ class Reporter:
 
     async def flush_async(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as in flush
         """As `flush`, without blocking the event loop."""
+        import asyncio  # not above: synchronous programs do without it
+
         loop = asyncio.get_running_loop()
         arrived = asyncio.Event()
         self._outbox.when_settled(lambda: _call_in(loop, arrived.set))

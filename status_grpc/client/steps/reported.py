@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import sys
 import uuid
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
@@ -172,6 +172,10 @@ def _raise_if_lost(ticket: Ticket | None) -> None:
 
 
 def _in_event_loop() -> bool:
+    # Whoever runs an event loop has loaded asyncio; for others this library does not.
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return False
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -10,6 +10,7 @@ import asyncio
 import json
 import random
 import sqlite3
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -186,15 +187,26 @@ class SqliteDatabase(Database):
         self._lock = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
 
-    @staticmethod
-    def _prepare_writer(connection: Any, _record: object) -> None:
+    def _prepare_writer(self, connection: Any, _record: object) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode = WAL")
+        self._write_ahead(cursor)
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA journal_size_limit = 67108864")
         cursor.execute("PRAGMA cache_size = -65536")
         cursor.close()
+
+    def _write_ahead(self, cursor: sqlite3.Cursor) -> None:
+        """Switch the file to WAL. Processes that do so at once refuse each other without the wait that writes have."""
+        patient_until = time.monotonic() + self.BUSY_SECONDS
+        while True:
+            try:
+                cursor.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= patient_until:
+                    raise
+                time.sleep(0.01)
 
     @staticmethod
     def _prepare_reader(connection: Any, _record: object) -> None:

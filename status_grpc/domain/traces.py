@@ -160,12 +160,24 @@ def apply(trace: Trace | None, event: TraceEvent) -> Trace:
         return _fold_into_run(_new_trace(event), event)
     if event.run > trace.run:
         opened = replace(
-            trace, run=event.run, done=False, finish_time=None, errors=(), error_count=0, first_failure=None
+            trace,
+            run=event.run,
+            done=False,
+            finish_time=None,
+            expire_time=None,
+            errors=(),
+            error_count=0,
+            first_failure=None,
         )
         return _fold_into_run(opened, event)
     if trace.done:
+        # The end may overtake a report: what it says counts as a reason, and changes nothing else.
+        errors, first_failure = _reasons(trace, event)
         return replace(
             trace,
+            errors=errors,
+            error_count=trace.error_count + len(event.errors),
+            first_failure=first_failure,
             s3_path=trace.s3_path or event.s3_path,
             update_time=max(trace.update_time, event.record_time),
             last_heard_time=max(trace.last_heard_time, event.record_time),
@@ -201,11 +213,7 @@ def _new_trace(event: TraceEvent) -> Trace:
 def _fold_into_run(trace: Trace, event: TraceEvent) -> Trace:
     """Return the state after an event of the current run, which has not ended before it."""
     finished = event.trace_status is TraceStatus.FINISHED
-    errors, first_failure = trace.errors, trace.first_failure
-    if event.errors:
-        errors = _with_reported(errors, event)
-    if first_failure is None and _is_failed(event):
-        first_failure = _failure(trace, event)
+    errors, first_failure = _reasons(trace, event)
     return Trace(
         trace_id=trace.trace_id,
         domain=trace.domain,
@@ -231,6 +239,24 @@ def _fold_into_run(trace: Trace, event: TraceEvent) -> Trace:
         first_failure=first_failure,
         revision=trace.revision + 1,
     )
+
+
+def _reasons(trace: Trace, event: TraceEvent) -> tuple[tuple[ReportedError, ...], Failure | None]:
+    """Return the trace's errors and its first failure, with what this event of the current run adds."""
+    errors, first_failure = trace.errors, trace.first_failure
+    if event.errors:
+        errors = _with_reported(errors, event)
+    if first_failure is None:
+        if _is_failed(event):
+            first_failure = _failure(trace, event)
+    elif trace.done and event.errors and not trace.errors and not _says_why(first_failure):
+        # The end said only FAILED, and the one who knows why comes after it.
+        first_failure = Failure(event.component, event.operation, event.sequence, event.step_id)
+    return errors, first_failure
+
+
+def _says_why(failure: Failure) -> bool:
+    return bool(failure.exception_type or failure.exception_message)
 
 
 def _is_failed(event: TraceEvent) -> bool:

@@ -31,6 +31,9 @@ _PAGE_TRACE, _PAGE_EVENTS, _PAGE_TOKEN = 1, 2, 3
 _LISTED_TRACES, _LISTED_TOKEN = 1, 2
 _STREAM_EVENT, _STREAM_CHECKPOINT = 1, 2
 
+#: How many bytes the errors of a batch's answer may take before they are told in brief: it must fit a client's limit.
+_MOST_ERROR_BYTES = 2 * 1024 * 1024
+
 #: WaitTrace answers within this share of the time that the call's deadline leaves, so that the answer arrives in time.
 _SHARE_OF_DEADLINE = 0.9
 _LONGEST_WAIT = timedelta(minutes=15)
@@ -63,11 +66,13 @@ class StatusServicer:
         items = self._requests.batch_update(request)
         receipts: Iterator[Receipt | StatusError] = iter(await self._traces.batch_update(valid_updates(items)))
         response = pb.BatchUpdateResponse()
+        error_bytes = 0
         for asked, item in zip(request.requests, items, strict=True):
             result = item if isinstance(item, StatusError) else next(receipts)
             if isinstance(result, StatusError):
                 entry = response.results.add(trace_event_id=asked.event.trace_event_id)
-                entry.error.CopyFrom(encode_error(result))
+                entry.error.CopyFrom(encode_error(result, brief=error_bytes > _MOST_ERROR_BYTES))
+                error_bytes += entry.ByteSize()
             else:
                 response.results.add(
                     trace_event_id=result.trace_event_id,

@@ -62,8 +62,7 @@ class Traces:
     async def create(self, draft: EventDraft, *, expire_time: datetime | None) -> tuple[Trace, TraceEvent]:
         """Start a trace; it gets the draft's trace id, or one that is minted."""
         event_id = draft.trace_event_id or mint_event_id()
-        if expire_time is None and self._expire_after is not None:
-            expire_time = datetime.now(UTC) + self._expire_after
+        expire_time = expire_time or self._default_expiry()
         command = CreateTrace(
             trace_id=draft.trace_id or mint_trace_id(draft.domain_id, event_id),
             trace_event_id=event_id,
@@ -75,17 +74,37 @@ class Traces:
         decisions = await self._writer.submit((command,))
         return await self._recorded(decisions[0], command)
 
+    def _default_expiry(self) -> datetime | None:
+        """Return when a run that begins now expires unless its caller says otherwise."""
+        return None if self._expire_after is None else datetime.now(UTC) + self._expire_after
+
     async def update(self, update: Update) -> tuple[Trace, TraceEvent]:
         """Append an event to its trace."""
-        command = _append(update)
+        command = self._append(update)
         decisions = await self._writer.submit((command,))
         return await self._recorded(decisions[0], command)
+
+    def _append(self, update: Update) -> AppendEvent:
+        draft = update.draft
+        expire_time = update.expire_time
+        if update.new_run and expire_time is None:
+            expire_time = self._default_expiry()
+        return AppendEvent(
+            trace_id=draft.trace_id,
+            trace_event_id=draft.trace_event_id or mint_event_id(),
+            draft=draft,
+            content_hash=fingerprint(draft),
+            expected_sequence=update.expected_sequence,
+            new_run=update.new_run,
+            expire_time=expire_time,
+            retryable=bool(draft.trace_event_id),
+        )
 
     async def batch_update(self, updates: Sequence[Update]) -> list[Receipt | StatusError]:
         """Append many events in one transaction; each has its own answer, in the order of the updates."""
         if not updates:
             return []
-        commands = [_append(update) for update in updates]
+        commands = [self._append(update) for update in updates]
         decisions = await self._writer.submit(commands)
         return [await self._receipt(decision, command) for decision, command in zip(decisions, commands, strict=True)]
 
@@ -137,17 +156,3 @@ class Traces:
     ) -> tuple[list[Trace], tuple[datetime, str] | None]:
         """Return a page of matching traces and the position to go on from (None at the end)."""
         return await self._store.list_traces(wanted, before=before, count=count)
-
-
-def _append(update: Update) -> AppendEvent:
-    draft = update.draft
-    return AppendEvent(
-        trace_id=draft.trace_id,
-        trace_event_id=draft.trace_event_id or mint_event_id(),
-        draft=draft,
-        content_hash=fingerprint(draft),
-        expected_sequence=update.expected_sequence,
-        new_run=update.new_run,
-        expire_time=update.expire_time,
-        retryable=bool(draft.trace_event_id),
-    )

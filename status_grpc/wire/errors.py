@@ -57,14 +57,19 @@ for _error, _code in CODES.items():
     _BY_CODE.setdefault(_code, _error)
 
 
-def encode_error(error: StatusError) -> status_pb2.Status:
-    """Return the error as google.rpc.Status, with ErrorInfo and what else belongs to its kind."""
+def encode_error(error: StatusError, *, brief: bool = False) -> status_pb2.Status:
+    """Return the error as google.rpc.Status, with ErrorInfo and what else belongs to its kind.
+
+    `brief`: with a short message and ErrorInfo only, for one of very many.
+    """
     code = CODES[type(error)]
-    status = status_pb2.Status(code=code.value[0], message=_fitting(error.message))
+    status = status_pb2.Status(code=code.value[0], message=_fitting(error.message[:100] if brief else error.message))
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN)
     if isinstance(error, errors.Internal) and error.incident:
         info.metadata["incident"] = error.incident
     status.details.add().Pack(info)
+    if brief:
+        return status
     if isinstance(error, InvalidArgument):
         status.details.add().Pack(_bad_request(error.violations))
     if isinstance(error, errors.PassingError):

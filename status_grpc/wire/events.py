@@ -44,7 +44,7 @@ def decode_draft(
 ) -> EventDraft:
     """Return what the caller sent, and add a violation for everything a draft cannot express.
 
-    `encoded_bytes` is the message's size, if the caller has measured it. The message becomes the draft's: `encode_event`
+    `encoded_bytes` is its size, if the caller has measured it. The message becomes the draft's: `encode_event`
     completes it into the answer rather than build another.
     """
     has = message.HasField

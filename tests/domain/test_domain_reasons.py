@@ -74,12 +74,25 @@ def test_errors_of_a_run_that_ends_well_are_told_and_nothing_failed() -> None:
     assert trace.error_count == 1
 
 
-def test_late_events_change_no_reason() -> None:
+def test_errors_that_come_after_a_bare_end_still_tell_why() -> None:
     before = trace_of({}, FINISHED_FAILED)
-    late = record(before, draft(component="late", errors=(error("late"),)), "late", now=NOON)
+    late = record(before, draft(component="validator", errors=(error("late"),)), "late", now=NOON)
     after = apply(before, late)
-    assert (after.errors, after.error_count, after.first_failure) == ((), 0, before.first_failure)
+    assert [reported.component for reported in after.errors] == ["validator"]
+    assert after.error_count == 1
+    assert after.first_failure is not None
+    assert (after.first_failure.component, after.first_failure.sequence) == ("validator", late.sequence)
     assert (after.component, after.operation) == (before.component, before.operation)
+    assert (after.done, after.trace_event_status, after.finish_time) == (True, FAILED, before.finish_time)
+
+
+def test_late_errors_do_not_replace_a_failure_that_said_why() -> None:
+    exception = ExceptionDetail("ValueError", "bad header")
+    before = trace_of({}, {**FINISHED_FAILED, "component": "writer", "exception": exception})
+    late = record(before, draft(component="validator", errors=(error("late"),)), "late", now=NOON)
+    after = apply(before, late)
+    assert after.first_failure == before.first_failure
+    assert after.error_count == 1
 
 
 def test_a_new_run_begins_with_no_reason_and_has_its_own() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from stores import EVENTS_PER_TRACE, OpenStore
 from strategies import drafts
 
-from status_grpc.domain.decisions import AppendEvent, Beat, CreateTrace, Decision, Heard, Recorded, Replayed
+from status_grpc.domain.decisions import AppendEvent, Beat, Command, CreateTrace, Decision, Heard, Recorded, Replayed
 from status_grpc.domain.errors import AlreadyExists, SequenceMismatch, TraceExists, TraceFull, TraceNotFound
 from status_grpc.domain.events import EventDraft, TraceEvent
 from status_grpc.domain.traces import Trace, apply
@@ -166,17 +166,27 @@ async def test_the_stored_state_is_the_fold_of_the_stored_events(store: Store) -
     await store.commit([create("a")])
     await store.commit([append("a", errors=(error("row 3"),), s3_path="raw/x"), append("a", component="writer")])
     await store.commit([append("a", component="end", **FINISHED_FAILED), append("a", component="late")])
-    await store.commit(
-        [append("a", new_run=True, component="redrive", expire_time=NOON), append("a", errors=(error("again"),))]
-    )
+    await store.commit([append("a", new_run=True, component="redrive"), append("a", errors=(error("again"),))])
     folded: Trace | None = None
     for event in await events_of(store, "a"):
         folded = apply(folded, event)
-    trace = await store.get_trace("a")
     assert folded is not None
-    assert trace is not None
-    assert trace.expire_time == NOON
-    assert trace == replace(folded, expire_time=NOON)
+    assert await store.get_trace("a") == folded
+
+
+async def test_an_expire_time_is_that_of_its_run(store: Store) -> None:
+    async def expire_time(*commands: Command) -> datetime | None:
+        assert all(isinstance(decision, Recorded) for decision in await store.commit(commands))
+        trace = await store.get_trace("a")
+        assert trace is not None
+        return trace.expire_time
+
+    later = NOON + timedelta(hours=1)
+    assert await expire_time(create("a", expire_time=NOON)) == NOON
+    assert await expire_time(append("a", expire_time=later)) == later
+    assert await expire_time(append("a"), append("a", **FINISHED_OK)) == later
+    assert await expire_time(append("a", new_run=True)) is None
+    assert await expire_time(append("a", expire_time=NOON)) == NOON
 
 
 async def test_the_limit_of_events_is_counted_over_transactions(store: Store) -> None:

@@ -55,3 +55,12 @@ def imported_packages(path: Path):
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
             yield node.module.partition(".")[0]
+
+
+def test_every_package_and_every_file_that_the_text_names_is_there():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    packages = {path.parent.name for path in (ROOT / "status_grpc").glob("*/__init__.py")}
+    assert {name for name in packages if f"{name}/" not in text} == set()
+    named = re.findall(rf"`((?:{'|'.join(packages)})/[\w./]*)`", text)
+    assert len(named) > 20
+    assert [name for name in named if not (ROOT / "status_grpc" / name).exists()] == []

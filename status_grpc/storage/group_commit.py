@@ -89,7 +89,7 @@ class GroupCommit:
         return answer
 
     async def _run(self) -> None:
-        answered = 0
+        active = 0
         while True:
             if not self._queue:
                 if self._closing:
@@ -97,19 +97,19 @@ class GroupCommit:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            await self._gather(answered)
+            await self._gather(active)
             batch = self._take()
-            answered = len(batch)
             if batch:
                 await self._commit_batch(batch)
+            active = len(batch) + len(self._queue)
 
-    async def _gather(self, answered: int) -> None:
-        """Wait a moment for as many callers as were answered last: most of them come back with their next write.
+    async def _gather(self, active: int) -> None:
+        """Wait a moment for most of the callers that are active: those answered last come back with their next write.
 
         A transaction costs much the same for one write as for fifty. Without this a busy server would commit whatever
         few have arrived each time, and spend itself on transactions.
         """
-        self._enough = answered * 3 // 4
+        self._enough = active * 3 // 4
         if len(self._queue) >= self._enough or self._closing:
             return
         loop = asyncio.get_running_loop()

@@ -1,0 +1,48 @@
+"""docs/operations.md names every setting, and its commands do what it says."""
+
+import re
+import sqlite3
+import subprocess
+import tomllib
+from pathlib import Path
+
+from pydantic_core import PydanticUndefined
+
+from status_grpc.server.settings import Settings, load_settings
+
+OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+
+
+def row(name: str) -> str:
+    """Return what the table of settings has to say about one."""
+    field = Settings.model_fields[name]
+    flag = "--limit" if name == "limits" else f"--{name.replace('_', '-')}"
+    default = "" if field.default in (None, PydanticUndefined) else f"`{str(field.default).lower()}`"
+    return f"| `{flag}` | `STATUS_GRPC_{name.upper()}` | {default} | {field.description} |"
+
+
+def test_the_table_is_that_of_the_settings():
+    rows = re.findall(r"^\| `--.*$", OPERATIONS, re.MULTILINE)
+    assert rows == [row(name) for name in Settings.model_fields]
+
+
+def test_the_settings_file_it_shows_is_one(tmp_path):
+    (shown,) = re.findall(r"^```toml\n(.*?)^```$", OPERATIONS, re.MULTILINE | re.DOTALL)
+    file = tmp_path / "status-grpc.toml"
+    file.write_text(shown)
+    settings = load_settings({}, file)
+    assert settings.model_dump(include=tomllib.loads(shown)) == tomllib.loads(shown)
+
+
+def test_the_backup_it_shows_holds_what_is_in_the_wal(tmp_path):
+    (shown,) = re.findall(r"^```bash\n(.*?)^```$", OPERATIONS, re.MULTILINE | re.DOTALL)
+    running = sqlite3.connect(tmp_path / "status-grpc.db")
+    running.executescript(
+        "PRAGMA journal_mode = WAL; CREATE TABLE traces (trace_id TEXT); INSERT INTO traces VALUES ('t')"
+    )
+    running.commit()
+    subprocess.run(["bash", "-ec", shown], cwd=tmp_path, check=True, timeout=60)
+    with sqlite3.connect(tmp_path / "backup.db") as copy:
+        assert copy.execute("SELECT trace_id FROM traces").fetchall() == [("t",)]
+    copy.close()
+    running.close()

@@ -73,7 +73,10 @@ class GroupCommit:
         """
         if self._closing:
             raise Draining
-        size = sum(0 if isinstance(command, Beat) else command.draft.encoded_bytes for command in commands)
+        size = 0
+        for command in commands:
+            if not isinstance(command, Beat):
+                size += command.draft.encoded_bytes
         if self._queue and (
             self._queued_commands + len(commands) > self._queue_commands
             or self._queued_bytes + size > self._queue_bytes

@@ -24,7 +24,7 @@ def decode_time(path: str, message: Timestamp, violations: list[FieldViolation])
     if not (_FIRST_SECOND <= seconds <= _LAST_SECOND and 0 <= nanos < _NANOS):
         violations.append(FieldViolation(path, "is out of range: years 1 to 9999, nanos 0 to 999,999,999"))
         return None
-    return _EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1000)
+    return _EPOCH + timedelta(0, seconds, nanos // 1000)
 
 
 def decode_duration(path: str, message: Duration, violations: list[FieldViolation]) -> timedelta | None:

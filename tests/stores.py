@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -12,6 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from status_grpc.storage.dialects import Database, open_database
 from status_grpc.storage.schema import upgrade
 from status_grpc.storage.store import Store
+
+D = TypeVar("D", bound=Database)
 
 EVENTS_PER_TRACE = 1_000
 
@@ -24,12 +28,21 @@ class OpenStore(Protocol):
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[Database]:
-    """A database with its schema; afterwards nobody may still hold one of its connections."""
-    database = open_database(url)
+    """A database with its schema; afterwards nobody may keep one of its connections."""
+    async with opened_as(open_database(url)) as database:
+        yield database
+
+
+@asynccontextmanager
+async def opened_as(database: D) -> AsyncIterator[D]:
+    """Do so with a database of a kind that a test needs."""
     await database.open()
     try:
         await database.write(upgrade)
         yield database
+        patient_until = time.monotonic() + 5  # those whose callers were cancelled read to their end
+        while checked_out(database) and time.monotonic() < patient_until:
+            await asyncio.sleep(0.01)
         assert checked_out(database) == 0, "connections are still checked out"
     finally:
         await database.close()

@@ -1,0 +1,309 @@
+"""Group commit: every caller has its own answer, whoever it shares a transaction with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from builders import append, create
+from stores import opened
+
+from status_grpc.domain.decisions import AppendEvent, Beat, Command, Decision, Heard, Recorded, Replayed
+from status_grpc.domain.errors import (
+    AlreadyExists,
+    Draining,
+    Overloaded,
+    SequenceMismatch,
+    StatusError,
+    TraceNotFound,
+    Unavailable,
+)
+from status_grpc.storage.group_commit import GroupCommit
+from status_grpc.storage.store import Store
+
+
+class Gate:
+    """A store's commit that can be held, and that notes what came in which transaction."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.batches: list[Sequence[Command]] = []
+        self.fail_with: list[Exception] = []
+        self.open = asyncio.Event()
+        self.open.set()
+        self.entered = asyncio.Event()
+
+    async def commit(self, commands: Sequence[Command]) -> list[Decision]:
+        self.batches.append(commands)
+        self.entered.set()
+        await self.open.wait()
+        if self.fail_with:
+            raise self.fail_with.pop(0)
+        return await self._store.commit(commands)
+
+    async def hold(self, writer: GroupCommit, command: Command) -> asyncio.Future[list[Decision]]:
+        """Let the writer begin a transaction, and keep it there: what is submitted now shares the next one."""
+        self.open.clear()
+        self.entered.clear()
+        answer = writer.submit([command])
+        await self.entered.wait()
+        return answer
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[Store]:
+    async with opened(url) as database:
+        yield Store(database, events_per_trace=1000)
+
+
+@pytest.fixture
+def gate(store: Store) -> Gate:
+    return Gate(store)
+
+
+@pytest.fixture
+async def writer(gate: Gate) -> AsyncIterator[GroupCommit]:
+    writer = GroupCommit(gate.commit, queue_commands=100, queue_bytes=1_000_000)
+    writer.start()
+    yield writer
+    gate.open.set()
+    await writer.close()
+
+
+async def count(store: Store, trace_id: str) -> int:
+    trace = await store.get_trace(trace_id)
+    return trace.last_sequence if trace else 0
+
+
+def broken(trace_id: str) -> AppendEvent:
+    """Return a command that breaks the transaction it is in: half of a character, which the edges let nobody send."""
+    command = append(trace_id)
+    object.__setattr__(command.draft, "operation", "\ud800")
+    return command
+
+
+async def test_each_caller_gets_its_own_answer(writer: GroupCommit, gate: Gate) -> None:
+    first = await gate.hold(writer, create("a", "one"))
+    answers = [
+        writer.submit([append("a", "two")]),
+        writer.submit([append("missing")]),
+        writer.submit([create("a", "one", user="x")]),
+        writer.submit([append("a", expected_sequence=1)]),
+        writer.submit([append("a", "two")]),
+        writer.submit([Beat("a")]),
+        writer.submit([create("b"), append("b"), append("a")]),
+    ]
+    gate.open.set()
+    assert isinstance((await first)[0], Recorded)
+    assert [[type(decision) for decision in await answer] for answer in answers] == [
+        [Recorded],
+        [TraceNotFound],
+        [AlreadyExists],
+        [SequenceMismatch],
+        [Replayed],
+        [Heard],
+        [Recorded, Recorded, Recorded],
+    ]
+    assert [len(batch) for batch in gate.batches] == [1, 9], "what came meanwhile shared one transaction"
+
+
+async def test_an_answer_comes_after_the_commit(writer: GroupCommit, gate: Gate, store: Store) -> None:
+    answer = await gate.hold(writer, create("a"))
+    await asyncio.sleep(0.05)
+    assert not answer.done()
+    gate.open.set()
+    await answer
+    assert await count(store, "a") == 1
+
+
+async def test_many_callers_share_few_transactions(writer: GroupCommit, gate: Gate, store: Store) -> None:
+    await writer.submit([create("a")])
+
+    async def caller() -> None:
+        for _ in range(10):
+            await writer.submit([append("a")])
+
+    await asyncio.gather(*(caller() for _ in range(50)))
+    assert await count(store, "a") == 501
+    assert len(gate.batches) < 100
+    assert max(len(batch) for batch in gate.batches) <= GroupCommit.MOST_COMMANDS
+
+
+async def test_one_caller_alone_never_waits_for_company(writer: GroupCommit, gate: Gate) -> None:
+    await writer.submit([create("a")])
+    writer.PATIENCE_SECONDS = 3600
+    async with asyncio.timeout(30):
+        for _ in range(5):
+            await writer.submit([append("a")])
+
+
+async def test_callers_that_do_not_come_back_are_not_waited_for_long(writer: GroupCommit, gate: Gate) -> None:
+    first = await gate.hold(writer, create("a"))
+    many = [writer.submit([append("a")]) for _ in range(40)]
+    gate.open.set()
+    await asyncio.gather(first, *many)
+    async with asyncio.timeout(30):
+        await writer.submit([append("a")])
+
+
+async def test_a_transaction_is_bounded_in_commands_and_bytes(gate: Gate, store: Store) -> None:
+    writer = GroupCommit(gate.commit, queue_commands=10_000, queue_bytes=1 << 30)
+    writer.start()
+    most = GroupCommit.MOST_COMMANDS
+    first = await gate.hold(writer, create("a"))
+    many = [writer.submit([append("a")]) for _ in range(most + 44)]
+    large = [writer.submit([append("a", status_body={"text": "x" * 900_000})]) for _ in range(9)]
+    whole = writer.submit([append("a") for _ in range(most * 2)])
+    gate.open.set()
+    await asyncio.gather(first, *many, *large, whole)
+    sizes = [sum(c.draft.encoded_bytes for c in batch if isinstance(c, AppendEvent)) for batch in gate.batches]
+    assert max(sizes) <= GroupCommit.MOST_BYTES
+    *others, last = [len(batch) for batch in gate.batches]
+    assert max(others) <= most
+    assert last == most * 2, "what one caller submits is one transaction"
+    assert await count(store, "a") == 1 + len(many) + len(large) + most * 2
+    await writer.close()
+
+
+async def test_a_caller_that_is_cancelled_in_the_queue_is_skipped(
+    writer: GroupCommit, gate: Gate, store: Store
+) -> None:
+    first = await gate.hold(writer, create("a"))
+    cancelled, other = writer.submit([append("a", "cancelled")]), writer.submit([append("a", "other")])
+    cancelled.cancel()
+    gate.open.set()
+    (decision,) = await other
+    assert isinstance(decision, Recorded)
+    assert decision.event.sequence == 2
+    await first
+    assert [len(batch) for batch in gate.batches] == [1, 1]
+
+
+async def test_the_write_of_a_caller_that_is_cancelled_later_stands(
+    writer: GroupCommit, gate: Gate, store: Store
+) -> None:
+    answer = await gate.hold(writer, create("a", "one"))
+    answer.cancel()
+    gate.open.set()
+    (decision,) = await writer.submit([create("a", "one")])
+    assert isinstance(decision, Replayed)
+
+
+async def test_a_full_queue_refuses_at_once_and_takes_more_later(writer: GroupCommit, gate: Gate) -> None:
+    first = await gate.hold(writer, create("a"))
+    queued = [writer.submit([append("a")]) for _ in range(100)]
+    with pytest.raises(Overloaded) as caught:
+        writer.submit([append("a")])
+    assert caught.value.passing
+    assert caught.value.retry_after.total_seconds() > 0
+    gate.open.set()
+    await asyncio.gather(first, *queued)
+    assert isinstance((await writer.submit([append("a")]))[0], Recorded)
+
+
+async def test_the_queue_is_bounded_in_bytes_but_takes_one_that_is_larger(writer: GroupCommit, gate: Gate) -> None:
+    first = await gate.hold(writer, create("a"))
+    large = append("a", status_body={"text": "x" * 2_000_000})
+    queued = writer.submit([large])
+    with pytest.raises(Overloaded):
+        writer.submit([append("a")])
+    gate.open.set()
+    await asyncio.gather(first, queued)
+
+
+async def test_a_command_that_breaks_its_transaction_fails_alone(writer: GroupCommit, gate: Gate, store: Store) -> None:
+    first = await gate.hold(writer, create("a"))
+    good = [writer.submit([append("a")]) for _ in range(3)]
+    bad = writer.submit([broken("a")])
+    good += [writer.submit([append("a")]) for _ in range(3)]
+    gate.open.set()
+    await first
+    sequences = [
+        decision.event.sequence for answer in good for decision in await answer if isinstance(decision, Recorded)
+    ]
+    assert sequences == [2, 3, 4, 5, 6, 7]
+    with pytest.raises(Exception, match="surrogates"):
+        await bad
+    assert await count(store, "a") == 7
+
+
+async def test_an_item_of_a_batch_that_breaks_the_transaction_fails_with_the_later_ones_of_its_trace(
+    writer: GroupCommit, store: Store
+) -> None:
+    await writer.submit([create("a"), create("b")])
+    decisions = await writer.submit(
+        [append("a"), append("missing"), append("b"), broken("a"), append("b"), append("a"), append("missing")]
+    )
+    assert [type(decision) for decision in decisions] == [
+        Recorded,
+        TraceNotFound,
+        Recorded,
+        Unavailable,
+        Recorded,
+        Unavailable,
+        TraceNotFound,
+    ]
+    assert (await count(store, "a"), await count(store, "b")) == (2, 3)
+
+
+async def test_later_items_of_a_trace_do_not_overtake_one_that_failed_for_a_passing_reason(
+    writer: GroupCommit, gate: Gate, store: Store
+) -> None:
+    await writer.submit([create("a"), create("b")])
+    # The transaction of all breaks, then the database is away for the second command.
+    gate.fail_with = [RuntimeError("broken")]
+    commit, commands = gate.commit, [append("a"), append("a", "lost"), append("b"), append("a"), append("b")]
+
+    async def away_once(batch: Sequence[Command]) -> list[Decision]:
+        if list(batch) == commands[1:2]:
+            raise Unavailable("away")
+        return await commit(batch)
+
+    writer._commit = away_once
+    decisions = await writer.submit(commands)
+    assert [type(decision) for decision in decisions] == [Recorded, Unavailable, Recorded, Unavailable, Recorded]
+    assert (await count(store, "a"), await count(store, "b")) == (2, 3)
+
+
+async def test_while_the_database_is_away_callers_are_told_and_afterwards_served(
+    writer: GroupCommit, gate: Gate, store: Store
+) -> None:
+    await writer.submit([create("a")])
+    gate.fail_with = [Unavailable("away")]
+    first = await gate.hold(writer, append("a", "one"))
+    gate.open.set()
+    with pytest.raises(Unavailable):
+        await first
+    (decision,) = await writer.submit([append("a", "one")])
+    assert isinstance(decision, Recorded)
+    assert await count(store, "a") == 2
+
+
+async def test_close_commits_what_is_queued_and_refuses_what_comes_after(
+    writer: GroupCommit, gate: Gate, store: Store
+) -> None:
+    first = await gate.hold(writer, create("a"))
+    queued = [writer.submit([append("a")]) for _ in range(10)]
+    closing = asyncio.create_task(writer.close())
+    await asyncio.sleep(0)
+    with pytest.raises(Draining):
+        writer.submit([append("a")])
+    gate.open.set()
+    await closing
+    assert all(answer.done() for answer in [first, *queued])
+    assert await count(store, "a") == 11
+    assert not [answer.exception() for answer in queued if isinstance(answer.exception(), StatusError)]
+
+
+async def test_close_does_not_wait_for_company(writer: GroupCommit, gate: Gate) -> None:
+    first = await gate.hold(writer, create("a"))
+    many = [writer.submit([append("a")]) for _ in range(20)]
+    writer.PATIENCE_SECONDS = 3600
+    gate.open.set()
+    await asyncio.gather(first, *many)
+    last = writer.submit([append("a")])
+    await asyncio.sleep(0.02)
+    async with asyncio.timeout(30):
+        await writer.close()
+    assert isinstance(last.result()[0], Recorded)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from status_grpc.client import operations
 from status_grpc.client.aio_follow import AsyncFollow
+from status_grpc.client.base import ClientBase
 from status_grpc.client.batches import as_updates, batch_update
-from status_grpc.client.following import Following, Reconnect
+from status_grpc.client.following import Reconnect
 from status_grpc.client.operations import Operation, Pause, attempts, complete_draft
-from status_grpc.client.options import Token, client_options
 from status_grpc.client.values import (
     Checkpoint,
     EventFields,
@@ -35,35 +35,21 @@ if TYPE_CHECKING:
     from tracestatus.v1.status_service_pb2 import ListTracesRequest
     from tracestatus.v1.status_service_pb2_grpc import StatusServiceAsyncStub
 
+    from status_grpc.client.aio_connection import AsyncConnection
+
 T = TypeVar("T")
 
 
-class AsyncStatusClient:
+class AsyncStatusClient(ClientBase["AsyncConnection"]):
     """A client of the status service for one event loop, to be shared by as many tasks as there are.
 
     Everything is as with `StatusClient`, but awaited.
     """
 
-    def __init__(
-        self,
-        server: str | None = None,
-        *,
-        token: Token | None = None,
-        token_file: str | None = None,
-        ca: str | None = None,
-        cert: str | None = None,
-        key: str | None = None,
-        insecure: bool | None = None,
-        timeout: float | None = None,
-        attempt_timeout: float | None = None,
-        silence_timeout: float | None = None,
-        outage_timeout: float | None = None,
-    ) -> None:
-        given = {name: value for name, value in locals().items() if name != "self"}
-        self.options = client_options(given)
+    def _connect(self) -> AsyncConnection:
         from status_grpc.client.aio_connection import AsyncConnection
 
-        self._connection = AsyncConnection(self.options)
+        return AsyncConnection(self.options)
 
     @property
     def stub(self) -> StatusServiceAsyncStub:
@@ -155,9 +141,8 @@ class AsyncStatusClient:
         timeout: float | None = None,
     ) -> AsyncIterator[Trace]:
         """As `StatusClient.list_traces`."""
-        chosen = {name: value for name, value in locals().items() if name not in ("self", "page_size", "timeout")}
-        request = operations.list_request(operations.TraceFilter(**chosen), page_size)
-        return self._pages(request, timeout)
+        filters = {name: value for name, value in locals().items() if name not in ("self", "page_size", "timeout")}
+        return self._pages(operations.list_request(filters, page_size), timeout)
 
     async def _pages(self, request: ListTracesRequest, timeout: float | None) -> AsyncIterator[Trace]:
         more = True
@@ -186,7 +171,7 @@ class AsyncStatusClient:
         )
         if not target.is_registered_by_stream:
             return await self._run(wait(target, self.options, timeout=timeout, clock=time.monotonic))
-        async with self._follow(target, timeout=timeout) as events:
+        async with AsyncFollow(self._following(target, timeout=timeout), self._connection) as events:
             async for _ in events:
                 pass
         return events.finished_trace
@@ -213,32 +198,8 @@ class AsyncStatusClient:
             new_only=new_only,
             created_after=created_after,
         )
-        return self._follow(
-            target,
-            after_sequence=after_sequence,
-            after_event_id=after_event_id,
-            timeout=timeout,
-            on_checkpoint=on_checkpoint,
-            on_reconnect=on_reconnect,
-        )
-
-    def _follow(
-        self,
-        target: Target,
-        *,
-        after_sequence: int = 0,
-        after_event_id: str = "",
-        timeout: float | None = None,
-        on_checkpoint: Callable[[Checkpoint], None] | None = None,
-        on_reconnect: Callable[[Reconnect], None] | None = None,
-    ) -> AsyncFollow:
-        following = Following(
-            target,
-            self.options,
-            after_sequence=after_sequence,
-            after_event_id=after_event_id,
-            timeout=timeout,
-            clock=time.monotonic,
+        following = self._following(
+            target, after_sequence=after_sequence, after_event_id=after_event_id, timeout=timeout
         )
         return AsyncFollow(following, self._connection, on_checkpoint, on_reconnect)
 

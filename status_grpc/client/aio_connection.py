@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, cast
 import grpc.aio
 from tracestatus.v1.status_service_pb2_grpc import StatusServiceStub
 
-from status_grpc.client.channels import IDLE, open_aio_channel, to_error
+from status_grpc.client.channels import ChannelState, open_aio_channel, to_error
 from status_grpc.client.following import Opening
 from status_grpc.client.forks import grpc_is_usable, renew_after_fork
 from status_grpc.client.operations import Send
 from status_grpc.client.options import ClientOptions
 from status_grpc.client.relay import Relay
 from status_grpc.client.tokens import async_metadata
-from status_grpc.domain.errors import DeadlineExceeded, Unavailable
+from status_grpc.domain.errors import Unavailable
 
 if TYPE_CHECKING:
     from tracestatus.v1 import status_service_pb2 as pb
@@ -26,20 +26,14 @@ if TYPE_CHECKING:
 _of_the_parent: list[object] = []
 
 
-class OpenAioChannel:
-    """A channel of one event loop, its stub and when they were last good. Closes when nobody refers to it any more."""
+class OpenAioChannel(ChannelState):
+    """A channel of one event loop and its stub. It closes when nobody refers to it any more."""
 
     def __init__(self, options: ClientOptions, *, streams: bool) -> None:
+        super().__init__()
         self.loop = asyncio.get_running_loop()
         self.channel = open_aio_channel(options, streams=streams)
         self.stub: StatusServiceAsyncStub = StatusServiceStub(self.channel)
-        self.used_at = time.time()
-        self.answered_at = time.monotonic()
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether it may be dead without knowing. By the wall clock, which goes on while a process is frozen."""
-        return not 0 <= time.time() - self.used_at < IDLE
 
 
 class AsyncStream:
@@ -105,11 +99,10 @@ class AsyncConnection:
         except grpc.aio.AioRpcError as failure:
             self._check_open()
             error = to_error(failure)
-            # Nothing at all was heard on this connection: perhaps nobody is at its other end, and TCP does not know.
-            if isinstance(error, DeadlineExceeded) and channel.answered_at < begun_at:
+            if channel.seems_dead(error, begun_at):
                 self.discard(channel)
             raise error from None
-        channel.used_at, channel.answered_at = time.time(), time.monotonic()
+        channel.answered()
         return answer
 
     async def open_stream(self, opening: Opening) -> AsyncStream:
@@ -126,7 +119,7 @@ class AsyncConnection:
         calls = self._calls
         if calls is None or calls.is_stale or calls.loop is not asyncio.get_running_loop():
             calls = self._calls = OpenAioChannel(self._options, streams=False)
-        calls.used_at = time.time()
+        calls.use()
         return calls
 
     def discard(self, channel: OpenAioChannel) -> None:

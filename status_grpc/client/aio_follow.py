@@ -7,67 +7,34 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from status_grpc.client.base import FollowBase
 from status_grpc.client.following import Following, Reconnect
 from status_grpc.client.values import Checkpoint
 from status_grpc.domain.errors import StatusError, Unavailable
 from status_grpc.domain.events import TraceEvent
-from status_grpc.domain.traces import Trace
 
 if TYPE_CHECKING:
     from status_grpc.client.aio_connection import AsyncConnection, AsyncStream
 
 
-class AsyncFollow:
+class AsyncFollow(FollowBase):
     """The events of a trace, one after the other, until it is done. One task reads it; any may `close` it.
 
-    `trace` is the state as the server last told it (complete once the iteration has ended), `checkpoint` the last
-    checkpoint, `sequence` and `event_id` are where to resume.
+    See `FollowBase` for what it knows.
     """
 
     def __init__(
         self,
         following: Following,
         connection: AsyncConnection,
-        on_checkpoint: Callable[[Checkpoint], None] | None,
-        on_reconnect: Callable[[Reconnect], None] | None,
+        on_checkpoint: Callable[[Checkpoint], None] | None = None,
+        on_reconnect: Callable[[Reconnect], None] | None = None,
     ) -> None:
-        self._following = following
+        super().__init__(following, on_checkpoint, on_reconnect)
         self._connection = connection
-        self._on_checkpoint = on_checkpoint
-        self._on_reconnect = on_reconnect
         self._closed = asyncio.Event()
         self._stream: AsyncStream | None = None
         self._pending: TraceEvent | None = None
-
-    @property
-    def trace_id(self) -> str:
-        """The trace that is followed; empty while that is not known."""
-        return self._following.trace_id
-
-    @property
-    def trace(self) -> Trace | None:
-        """The trace as the server last told it."""
-        return self._following.trace
-
-    @property
-    def finished_trace(self) -> Trace:
-        """The trace, once the iteration has ended."""
-        return self._following.finished_trace()
-
-    @property
-    def checkpoint(self) -> Checkpoint | None:
-        """The last checkpoint."""
-        return self._following.checkpoint
-
-    @property
-    def sequence(self) -> int:
-        """The sequence of the last event."""
-        return self._following.sequence
-
-    @property
-    def event_id(self) -> str:
-        """The id of the last event."""
-        return self._following.event_id
 
     async def start(self) -> Checkpoint:
         """Connect, if that is not done yet, and return the first checkpoint: from here on nothing is missed."""

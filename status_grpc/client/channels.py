@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import grpc
 import grpc.aio
 
 from status_grpc.client.options import ClientOptions, is_local
-from status_grpc.domain.errors import Internal, StatusError, Unavailable
+from status_grpc.domain.errors import DeadlineExceeded, Internal, StatusError, Unavailable
 from status_grpc.wire.errors import DETAILS_KEY, decode_error
 
 #: A connection for calls that has carried none for so many seconds of the wall clock is replaced: this process may have
@@ -35,6 +36,34 @@ _STREAMS: list[tuple[str, int | str]] = [
     # Without it a client that stops reading takes in megabytes before the server notices.
     ("grpc.http2.bdp_probe", 0),
 ]
+
+
+class ChannelState:
+    """When a channel was last good."""
+
+    def __init__(self) -> None:
+        self.used_at = time.time()
+        self.answered_at = time.monotonic()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether it may be dead without knowing. By the wall clock, which goes on while a process is frozen."""
+        return not 0 <= time.time() - self.used_at < IDLE
+
+    def use(self) -> None:
+        """Note that a call begins."""
+        self.used_at = time.time()
+
+    def answered(self) -> None:
+        """Note that an answer came."""
+        self.used_at, self.answered_at = time.time(), time.monotonic()
+
+    def seems_dead(self, error: StatusError, begun_at: float) -> bool:
+        """Return whether nobody may be at the other end, without TCP knowing.
+
+        That is when a call that began at `begun_at` got no answer in time, and no other call has got one since.
+        """
+        return isinstance(error, DeadlineExceeded) and self.answered_at < begun_at
 
 
 def channel_options(options: ClientOptions, *, streams: bool) -> list[tuple[str, int | str]]:

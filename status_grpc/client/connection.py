@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from tracestatus.v1.status_service_pb2_grpc import StatusServiceStub
 
-from status_grpc.client.channels import IDLE, open_channel, to_error
+from status_grpc.client.channels import ChannelState, open_channel, to_error
 from status_grpc.client.following import Opening
 from status_grpc.client.forks import grpc_is_usable, renew_after_fork
 from status_grpc.client.operations import Send
@@ -17,7 +17,7 @@ from status_grpc.client.options import ClientOptions
 from status_grpc.client.relay import Relay
 from status_grpc.client.tokens import Metadata, metadata
 from status_grpc.client.watchdog import Watchdog
-from status_grpc.domain.errors import DeadlineExceeded, Unavailable
+from status_grpc.domain.errors import Unavailable
 
 if TYPE_CHECKING:
     from tracestatus.v1 import status_service_pb2 as pb
@@ -26,19 +26,13 @@ if TYPE_CHECKING:
 _of_the_parent: list[object] = []
 
 
-class OpenChannel:
-    """A channel, its stub and when they were last good. It closes when nobody refers to it any more."""
+class OpenChannel(ChannelState):
+    """A channel and its stub. It closes when nobody refers to it any more."""
 
     def __init__(self, options: ClientOptions, *, streams: bool) -> None:
+        super().__init__()
         self.channel = open_channel(options, streams=streams)
         self.stub = StatusServiceStub(self.channel)
-        self.used_at = time.time()
-        self.answered_at = time.monotonic()
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether it may be dead without knowing. By the wall clock, which goes on while a process is frozen."""
-        return not 0 <= time.time() - self.used_at < IDLE
 
 
 class Stream:
@@ -114,11 +108,10 @@ class Connection:
         except grpc.RpcError as failure:
             self._check_open()
             error = to_error(failure)
-            # Nothing at all was heard on this connection: perhaps nobody is at its other end, and TCP does not know.
-            if isinstance(error, DeadlineExceeded) and channel.answered_at < begun_at:
+            if channel.seems_dead(error, begun_at):
                 self.discard(channel)
             raise error from None
-        channel.used_at, channel.answered_at = time.time(), time.monotonic()
+        channel.answered()
         return answer
 
     def open_stream(self, opening: Opening) -> Stream:
@@ -135,7 +128,7 @@ class Connection:
         with self._lock:
             if self._calls is None or self._calls.is_stale:
                 self._calls = OpenChannel(self._options, streams=False)
-            self._calls.used_at = time.time()
+            self._calls.use()
             return self._calls
 
     def discard(self, channel: OpenChannel) -> None:

@@ -7,7 +7,7 @@ in the answer, and sleeps each `Pause`. Nothing here knows about channels, threa
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeAlias, TypeVar
@@ -135,37 +135,18 @@ def get_by_path(
     return PathMatch(to_trace(answer.trace), tuple(answer.trace_ids))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceFilter:
-    """Which traces to list: all that is set must match."""
-
-    domain: str = ""
-    domain_id: str = ""
-    user: str = ""
-    component: str = ""
-    status: TraceStatus | None = None
-    outcome: TraceEventStatus | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-    updated_after: datetime | None = None
-    updated_before: datetime | None = None
-
-
-def list_request(wanted: TraceFilter, page_size: int) -> pb.ListTracesRequest:
-    """Return the request for the first page."""
-    request = pb.ListTracesRequest(
-        domain=wanted.domain,
-        domain_id=wanted.domain_id,
-        user=wanted.user,
-        component=wanted.component,
-        status=TRACE_STATUS_NUMBERS[wanted.status],  # type: ignore[arg-type]
-        outcome=TRACE_EVENT_STATUS_NUMBERS[wanted.outcome],  # type: ignore[arg-type]
-        page_size=page_size,
-    )
-    for name in ("created_after", "created_before", "updated_after", "updated_before"):
-        moment = getattr(wanted, name)
-        if moment is not None:
-            getattr(request, name).CopyFrom(encode_time(moment))
+def list_request(filters: Mapping[str, Any], page_size: int) -> pb.ListTracesRequest:
+    """Return the request for the first page; `filters` are the arguments of `list_traces`, empty or None for any."""
+    request = pb.ListTracesRequest(page_size=page_size)
+    for name, value in filters.items():
+        if isinstance(value, TraceStatus):
+            request.status = TRACE_STATUS_NUMBERS[value]  # type: ignore[assignment]
+        elif isinstance(value, TraceEventStatus):
+            request.outcome = TRACE_EVENT_STATUS_NUMBERS[value]  # type: ignore[assignment]
+        elif isinstance(value, datetime):
+            getattr(request, name).CopyFrom(encode_time(value))
+        elif value:
+            setattr(request, name, value)
     return request
 
 

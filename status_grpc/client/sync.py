@@ -9,11 +9,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from status_grpc.client import operations
+from status_grpc.client.base import ClientBase
 from status_grpc.client.batches import as_updates, batch_update
 from status_grpc.client.follow import Follow
-from status_grpc.client.following import Following, Reconnect
+from status_grpc.client.following import Reconnect
 from status_grpc.client.operations import Operation, Pause, attempts, complete_draft
-from status_grpc.client.options import Token, client_options
 from status_grpc.client.values import (
     Checkpoint,
     EventFields,
@@ -32,10 +32,12 @@ if TYPE_CHECKING:
     from tracestatus.v1.status_service_pb2 import ListTracesRequest
     from tracestatus.v1.status_service_pb2_grpc import StatusServiceStub
 
+    from status_grpc.client.connection import Connection
+
 T = TypeVar("T")
 
 
-class StatusClient:
+class StatusClient(ClientBase["Connection"]):
     """A client of the status service, to be shared by as many threads as there are.
 
     It connects when the first call is made. `server` is "host:port"; every option may also come from the environment
@@ -45,26 +47,10 @@ class StatusClient:
     id, so that nothing is recorded twice. All errors are `status_grpc.StatusError`s.
     """
 
-    def __init__(
-        self,
-        server: str | None = None,
-        *,
-        token: Token | None = None,
-        token_file: str | None = None,
-        ca: str | None = None,
-        cert: str | None = None,
-        key: str | None = None,
-        insecure: bool | None = None,
-        timeout: float | None = None,
-        attempt_timeout: float | None = None,
-        silence_timeout: float | None = None,
-        outage_timeout: float | None = None,
-    ) -> None:
-        given = {name: value for name, value in locals().items() if name != "self"}
-        self.options = client_options(given)
+    def _connect(self) -> Connection:
         from status_grpc.client.connection import Connection
 
-        self._connection = Connection(self.options)
+        return Connection(self.options)
 
     @property
     def stub(self) -> StatusServiceStub:
@@ -172,9 +158,8 @@ class StatusClient:
 
         `timeout` is for each page. `page_size` 0 leaves it to the server.
         """
-        chosen = {name: value for name, value in locals().items() if name not in ("self", "page_size", "timeout")}
-        request = operations.list_request(operations.TraceFilter(**chosen), page_size)
-        return self._pages(request, timeout)
+        filters = {name: value for name, value in locals().items() if name not in ("self", "page_size", "timeout")}
+        return self._pages(operations.list_request(filters, page_size), timeout)
 
     def _pages(self, request: ListTracesRequest, timeout: float | None) -> Iterator[Trace]:
         more = True
@@ -205,7 +190,7 @@ class StatusClient:
         )
         if not target.is_registered_by_stream:
             return self._run(wait(target, self.options, timeout=timeout, clock=time.monotonic))
-        with self._follow(target, timeout=timeout) as events:
+        with Follow(self._following(target, timeout=timeout), self._connection) as events:
             for _ in events:
                 pass
         return events.finished_trace
@@ -241,32 +226,8 @@ class StatusClient:
             new_only=new_only,
             created_after=created_after,
         )
-        return self._follow(
-            target,
-            after_sequence=after_sequence,
-            after_event_id=after_event_id,
-            timeout=timeout,
-            on_checkpoint=on_checkpoint,
-            on_reconnect=on_reconnect,
-        )
-
-    def _follow(
-        self,
-        target: Target,
-        *,
-        after_sequence: int = 0,
-        after_event_id: str = "",
-        timeout: float | None = None,
-        on_checkpoint: Callable[[Checkpoint], None] | None = None,
-        on_reconnect: Callable[[Reconnect], None] | None = None,
-    ) -> Follow:
-        following = Following(
-            target,
-            self.options,
-            after_sequence=after_sequence,
-            after_event_id=after_event_id,
-            timeout=timeout,
-            clock=time.monotonic,
+        following = self._following(
+            target, after_sequence=after_sequence, after_event_id=after_event_id, timeout=timeout
         )
         return Follow(following, self._connection, on_checkpoint, on_reconnect)
 

@@ -67,6 +67,8 @@ class Recorded:
 
     trace: Trace
     event: TraceEvent
+    #: The id of the event before it, empty if it is the first.
+    after_event_id: str = ""
 
 
 @dataclass(slots=True)
@@ -158,7 +160,7 @@ class Deciding:
         ends_run = event.trace_status is TraceStatus.FINISHED and (command.new_run or not trace.done)
         if trace.event_count >= self.events_per_trace and not ends_run:
             raise TraceFull(f"trace {trace.trace_id!r} has {trace.event_count} events, as many as a trace may have")
-        return self._store(apply(trace, event), event, command)
+        return self._store(apply(trace, event), event, command, trace.last_event_id)
 
     def _beat(self, command: Beat, now: datetime) -> Decision:
         trace = heard(self._existing(command.trace_id), now=now)
@@ -183,7 +185,9 @@ class Deciding:
             )
         return Replayed(trace, known.sequence)
 
-    def _store(self, trace: Trace, event: TraceEvent, command: CreateTrace | AppendEvent) -> Recorded:
+    def _store(
+        self, trace: Trace, event: TraceEvent, command: CreateTrace | AppendEvent, after_event_id: str = ""
+    ) -> Recorded:
         content_hash = command.content_hash
         if command.expire_time is not None:
             trace = replace(trace, expire_time=command.expire_time)
@@ -191,7 +195,7 @@ class Deciding:
         self.changed.add(event.trace_id)
         self.known[event.trace_id, event.trace_event_id] = KnownEvent(event.sequence, content_hash)
         self.recorded.append((event, content_hash, command.draft.encoded_bytes))
-        return Recorded(trace, event)
+        return Recorded(trace, event, after_event_id)
 
 
 def keys_to_look_up(commands: Iterable[Command]) -> Mapping[str, list[str]]:

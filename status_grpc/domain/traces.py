@@ -73,6 +73,9 @@ class Trace:
     errors: tuple[ReportedError, ...] = ()
     error_count: int = 0
     first_failure: Failure | None = None
+    #: The id of the event at last_sequence: tells this history from another one of the same length. Not part of the
+    #: value, and not told to clients.
+    last_event_id: str = field(default="", compare=False)
     #: Counts the changes of this state, heartbeats included: tells a holder of a copy that it is old. Not part of the
     #: value, and not told to clients.
     revision: int = field(default=0, compare=False)
@@ -184,6 +187,7 @@ def apply(trace: Trace | None, event: TraceEvent) -> Trace:
             event_count=trace.event_count + 1,
             failed_event_count=trace.failed_event_count + _is_failed(event),
             last_sequence=event.sequence,
+            last_event_id=event.trace_event_id,
             revision=trace.revision + 1,
         )
     return _fold_into_run(trace, event)
@@ -237,6 +241,7 @@ def _fold_into_run(trace: Trace, event: TraceEvent) -> Trace:
         errors=errors,
         error_count=trace.error_count + len(event.errors),
         first_failure=first_failure,
+        last_event_id=event.trace_event_id,
         revision=trace.revision + 1,
     )
 

@@ -92,15 +92,20 @@ class TraceFeed:
         self._reading: asyncio.Task[None] | None = None
         self._next_reading: asyncio.Task[None] | None = None
 
-    def publish(self, trace: Trace, event: TraceEvent | None) -> None:
-        """Take in what this process has committed (no event: a heartbeat), in the order of its commits."""
+    def publish(self, decision: Recorded | Heard) -> None:
+        """Take in what this process has committed, in the order of its commits."""
         self._publications += 1
-        if self.trace is not None and trace.revision != self.trace.revision + 1:
-            return  # heard from the store already, or others wrote in between, and the poll finds that
+        trace, known = decision.trace, self.trace
+        event = decision.event if isinstance(decision, Recorded) else None
+        if known is not None:
+            if _contradicts(known, decision):
+                return self._break("an event became another one")
+            if trace.revision != known.revision + 1:
+                return None  # heard from the store already, or others wrote in between, and the poll finds that
         if event is not None:
             self._remember(event)
         self.trace = trace
-        self._wake(self.signals)
+        return self._wake(self.signals)
 
     def refresh(self) -> asyncio.Future[None]:
         """Read the store; done when the state is at least as new as this call. All who ask meanwhile share one read."""
@@ -119,13 +124,21 @@ class TraceFeed:
     async def _refresh(self) -> None:
         began, publications = datetime.now(UTC), self._publications
         trace = await self._store.get_trace(self.trace_id)
+        if (
+            trace
+            and self.trace
+            and trace.revision == self.trace.revision
+            and trace.last_event_id != self.trace.last_event_id
+        ):
+            return self._break("an event became another one")
         if _older(trace, self.trace):
             if publications == self._publications:
                 self._break("the trace went back")
-            return  # else this process has published something newer meanwhile
+            return None  # else this process has published something newer meanwhile
         self.read_time = began
         if trace is not None and (self.trace is None or trace.revision != self.trace.revision):
             await self._catch_up(trace)
+        return None
 
     async def _catch_up(self, trace: Trace) -> None:
         """Take in what others wrote: into the window if that follows on, else followers find it in pages."""
@@ -220,6 +233,16 @@ def _size(event: TraceEvent) -> int:
     return 1000 + event.encoded_bytes
 
 
+def _contradicts(known: Trace, decision: Recorded | Heard) -> bool:
+    """Return whether what was committed cannot have followed, or come before, the state that is known."""
+    trace = decision.trace
+    if trace.last_sequence == known.last_sequence:
+        return trace.last_event_id != known.last_event_id
+    if isinstance(decision, Recorded) and decision.event.sequence == known.last_sequence + 1:
+        return decision.after_event_id != known.last_event_id
+    return False
+
+
 def _older(trace: Trace | None, known: Trace | None) -> bool:
     """Return whether a state is from before, or beside, the one that is known."""
     return known is not None and (
@@ -288,11 +311,11 @@ class Feeds:
                     self._wake_all(self._path_signals[event.s3_path])
                 feed = self._feeds.get(event.trace_id)
                 if feed is not None:
-                    feed.publish(decision.trace, event)
+                    feed.publish(decision)
             elif isinstance(decision, Heard):
                 feed = self._feeds.get(decision.trace.trace_id)
                 if feed is not None:
-                    feed.publish(decision.trace, None)
+                    feed.publish(decision)
 
     def _wake_all(self, signals: Iterable[Signal]) -> None:
         for signal in signals:

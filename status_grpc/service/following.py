@@ -204,7 +204,8 @@ class Following:
                 if loop.time() >= until:
                     return None
                 await self._wait(seat, until)
-                feed = await _unless_away(search.look())
+                if loop.time() < until:
+                    feed = await _unless_away(search.look())
             while feed.trace is not None and not feed.trace.done and loop.time() < until and not feed.broken:
                 await self._wait(seat, until)
             return feed.trace

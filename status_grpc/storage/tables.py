@@ -52,6 +52,8 @@ traces = Table(
     Column("event_count", BigInteger, nullable=False),
     Column("failed_event_count", BigInteger, nullable=False),
     Column("last_sequence", BigInteger, nullable=False),
+    # The id of the event at last_sequence: tells followers this history from that of a restored backup.
+    Column("last_event_id", Text, nullable=False),
     Column("last_heard_time", Instant, nullable=False),
     Column("expire_time", Instant),
     Column("component", Text),

@@ -36,6 +36,7 @@ def upgrade() -> None:
         sa.Column("event_count", sa.BigInteger, nullable=False),
         sa.Column("failed_event_count", sa.BigInteger, nullable=False),
         sa.Column("last_sequence", sa.BigInteger, nullable=False),
+        sa.Column("last_event_id", sa.Text, nullable=False),
         sa.Column("last_heard_time", _INSTANT, nullable=False),
         sa.Column("expire_time", _INSTANT),
         sa.Column("component", sa.Text),

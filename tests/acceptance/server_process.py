@@ -1,0 +1,120 @@
+"""A real server process for tests: started, killed and restarted on the same port and the same database."""
+
+from __future__ import annotations
+
+import re
+import select
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+#: Long enough for the slowest machine: only a server that never comes up or never goes down reaches it.
+PATIENCE = 60.0
+
+
+class Server:
+    """`status-grpc serve` as a child process. Port and database stay the same over `start`, `kill` and `stop`."""
+
+    def __init__(self, folder: Path, *flags: str) -> None:
+        self.folder = folder
+        self.database = folder / "traces.db"
+        self.flags = flags
+        self.port = _free_port()
+        self.process: subprocess.Popen[str] | None = None
+        self._log = folder / "server.log"
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        """What the server has written to standard error, over all its starts."""
+        return self._log.read_text()
+
+    def start(self) -> Server:
+        """Start the process; return once it has said where it listens."""
+        command = [str(BIN / "status-grpc"), "serve", "--listen", self.address]
+        command += ["--database-url", f"sqlite+aiosqlite:///{self.database}", *self.flags]
+        with self._log.open("a") as log:
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=self.folder)
+        assert self.process.stdout is not None
+        ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
+        line = self.process.stdout.readline() if ready else ""
+        found = re.fullmatch(r"status-grpc is listening on (\S+)\n", line)
+        if found is None:
+            self.kill()
+            raise AssertionError(f"the server said {line!r} instead of where it listens; its log: {self.log}")
+        assert found[1] == self.address
+        return self
+
+    def terminate(self) -> None:
+        """Ask the server to drain, and do not wait for it."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> int:
+        """Wait until the process has ended; return its exit code."""
+        assert self.process is not None
+        assert self.process.stdout is not None
+        code = self.process.wait(PATIENCE)
+        self.process.stdout.close()
+        self.process = None
+        return code
+
+    def stop(self) -> int:
+        """Drain the server and wait for its end; return its exit code."""
+        self.terminate()
+        return self.wait()
+
+    def kill(self) -> None:
+        """End the process as a power cut would: kill -9."""
+        if self.process is not None:
+            self.process.kill()
+            self.wait()
+
+    def memory(self) -> int:
+        """Return the memory that the process holds now, in bytes."""
+        assert self.process is not None
+        answer = subprocess.run(
+            ["ps", "-o", "rss=", "-p", str(self.process.pid)], check=True, capture_output=True, text=True
+        )
+        return int(answer.stdout) * 1024
+
+    def back_up(self, copy: Path) -> None:
+        """Copy the database as an operator would, whether or not the server runs."""
+        _copy_database(self.database, copy)
+
+    def restore(self, copy: Path) -> None:
+        """Put a copy in the place of the database; the server must not run."""
+        assert self.process is None
+        for suffix in ("", "-wal", "-shm"):
+            self.database.with_name(self.database.name + suffix).unlink(missing_ok=True)
+        _copy_database(copy, self.database)
+
+    def restore_while_running(self, copy: Path) -> None:
+        """Restore a copy into the open database, as `.restore` of the sqlite3 shell does."""
+        _copy_database(copy, self.database)
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    reading, writing = sqlite3.connect(source), sqlite3.connect(target)
+    try:
+        reading.backup(writing)
+    finally:
+        reading.close()
+        writing.close()
+
+
+def _free_port() -> int:
+    # The server binds without SO_REUSEPORT; a port that was free a moment ago may be taken by then, which is rare
+    # enough, and a restart on the same port needs a number that is known beforehand.
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from conftest import CommandLine
+from command_line import CommandLine
 
 from status_grpc.cli.connecting import _complete
 from status_grpc.cli.contexts import Context, Contexts, save_contexts

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import COMMAND
+from command_line import COMMAND
 
 
 @pytest.fixture

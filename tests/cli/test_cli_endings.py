@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import COMMAND
+from command_line import COMMAND
 
 from status_grpc import TraceEventStatus, Unavailable
 from status_grpc.cli.exits import failure

@@ -11,7 +11,7 @@ import pytest
 from status_grpc import ErrorDetail, ExceptionDetail, TraceEventStatus
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def failed_trace(traces) -> str:
     """A trace whose validator reported errors and whose end says only FAILED."""
     trace_id = traces.create(operation="upload", user="ola", s3_path=f"raw/{uuid4()}.csv")

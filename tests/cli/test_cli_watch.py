@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from conftest import COMMAND, CommandLine, Traces, serving
+from command_line import COMMAND, CommandLine, Traces, serving
 from terminal import Terminal
 
 from status_grpc import ErrorDetail, StatusClient, TraceEventStatus

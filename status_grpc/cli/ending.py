@@ -59,10 +59,12 @@ def _tell(sentence: str, code: int) -> int:
 
 
 def _os_error(error: OSError) -> int:
-    if error.errno in (errno.EPIPE, errno.EIO):
-        # Nobody reads on: `| head` has enough, or the terminal is gone. What is left in the buffer must not raise too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE if error.errno == errno.EPIPE else HUNG_UP
     if error.filename:
         return _tell(f"{error.filename}: {error.strerror}", USAGE)
+    # What is left in the buffer must not raise once more when the interpreter ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.errno == errno.EPIPE:
+        return BROKEN_PIPE  # nobody reads on: `| head` has enough
+    if error.errno == errno.EIO:
+        return HUNG_UP  # the terminal is gone
     return _tell(f"The output cannot be written: {error.strerror}.", SOFTWARE)

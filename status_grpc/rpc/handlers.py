@@ -44,7 +44,9 @@ def status_service_handler(servicer: StatusServicer) -> grpc.GenericRpcHandler:
 
 def standard_handlers(health: Any) -> list[grpc.GenericRpcHandler]:
     """Return the handlers of grpc.health.v1 and of reflection, which explain all services of this server."""
-    names = (SERVICE_NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, *REFLECTION_NAMES)
+    health_name: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+    # Reflection is listed by the one of its names whose description exists in Python.
+    names = (SERVICE_NAME, health_name, REFLECTION_NAMES[0])
     explain = reflection.aio.ReflectionServicer(names).ServerReflectionInfo
     checks = {
         "Check": grpc.unary_unary_rpc_method_handler(
@@ -64,7 +66,7 @@ def standard_handlers(health: Any) -> list[grpc.GenericRpcHandler]:
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
     return [
-        grpc.method_handlers_generic_handler(names[1], checks),
+        grpc.method_handlers_generic_handler(health_name, checks),
         *(
             grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": explanation})
             for name in REFLECTION_NAMES

@@ -35,6 +35,7 @@ _CLOCK_SKEW = timedelta(minutes=1)
 _BASELINE_TRACES = 1000
 _RETRY_AFTER = timedelta(milliseconds=250)
 _STORE_RETRY_SECONDS = 1.0
+_TIMER_SLACK_SECONDS = 0.002
 
 T = TypeVar("T")
 
@@ -187,8 +188,9 @@ class Following:
         """
         loop = asyncio.get_running_loop()
         seat = _Seat(self._settings)
-        # A timer of its own: the shared one is too coarse for a caller whose deadline is near.
-        timer = loop.call_at(until, seat.signal.set)
+        seat.ends_at = float("inf")  # a wait has an end of its own
+        # A timer of its own, since the shared one is too coarse for a deadline that is near. It may fire a moment early.
+        timer = loop.call_at(until + _TIMER_SLACK_SECONDS, seat.signal.set)
         try:
             return await self._wait_until(target, seat, until, caller)
         finally:

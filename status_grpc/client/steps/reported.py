@@ -178,6 +178,6 @@ def _in_event_loop() -> bool:
         return False
     try:
         asyncio.get_running_loop()
-    except RuntimeError:
+    except (RuntimeError, AttributeError):  # or another thread is just importing it
         return False
     return True

@@ -189,7 +189,7 @@ class Following:
         loop = asyncio.get_running_loop()
         seat = _Seat(self._settings)
         seat.ends_at = float("inf")  # a wait has an end of its own
-        # A timer of its own, since the shared one is too coarse for a deadline that is near. It may fire a moment early.
+        # A timer of its own: the shared one is too coarse for a deadline that is near. It may fire a moment early.
         timer = loop.call_at(until + _TIMER_SLACK_SECONDS, seat.signal.set)
         try:
             return await self._wait_until(target, seat, until, caller)

@@ -137,7 +137,7 @@ async def test_traces_that_only_touched_a_path_come_after_those_created_with_it(
 
 
 async def test_every_path_that_any_event_carried_finds_the_trace(store: Store) -> None:
-    await commit(store, create("a", s3_path="p1"), append("a", s3_path="p2"), append("a", s3_path="p3"))
+    await commit(store, create("a", s3_path="p1"), *(append("a", s3_path=path) for path in ("p2", "p3", "p1")))
     await commit(store, append("a", s3_path="p2"), append("a", s3_path="p4", **FINISHED_OK), append("a", s3_path="p5"))
     assert [await found(store, f"p{number}") for number in range(1, 7)] == [["a"]] * 5 + [[]]
 

@@ -229,9 +229,11 @@ async def test_what_was_acknowledged_is_there_after_reopening(open_store: OpenSt
 
 async def test_a_reader_that_is_cancelled_gives_its_connection_back(store: Store) -> None:
     await store.commit([create("a"), *(append("a") for _ in range(200))])
-    for _ in range(3):
-        reading = [asyncio.create_task(events_of(store, "a")) for _ in range(20)]
-        await asyncio.sleep(0.001)
+    for turns in range(40):
+        reading = [asyncio.create_task(events_of(store, "a")) for _ in range(6)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await asyncio.sleep(turns % 5 * 0.0004)
         for task in reading:
             task.cancel()
         await asyncio.gather(*reading, return_exceptions=True)

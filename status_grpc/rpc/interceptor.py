@@ -11,15 +11,22 @@ import grpc
 import structlog
 from grpc_interceptor.server import AsyncServerInterceptor
 
-from status_grpc.domain.errors import Internal, InvalidArgument, StatusError
+from status_grpc.domain.errors import Draining, Internal, InvalidArgument, StatusError
+from status_grpc.rpc.handlers import SERVICE_NAME
 from status_grpc.wire.errors import CODES, DETAILS_KEY, encode_error
 from status_grpc.wire.parsing import Malformed
+
+_SERVICE_PREFIX = f"/{SERVICE_NAME}/"
 
 log = structlog.get_logger(__name__)
 
 
 class CallInterceptor(AsyncServerInterceptor):
     """Runs a call and translates how it ended. Nothing ends as UNKNOWN, and no internal text leaves the server."""
+
+    def __init__(self) -> None:
+        #: Whether new calls to the service are refused, health checks and reflection aside.
+        self.draining = False
 
     async def intercept(
         self,
@@ -30,6 +37,8 @@ class CallInterceptor(AsyncServerInterceptor):
     ) -> Any:
         """Run the call; abort it with the error's code and details when one is raised."""
         try:
+            if self.draining and method_name.startswith(_SERVICE_PREFIX):
+                raise Draining
             if type(request_or_iterator) is Malformed:
                 raise InvalidArgument([request_or_iterator.violation])
             result = method(request_or_iterator, context)

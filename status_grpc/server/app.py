@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 _HEALTH_SECONDS = 2.0
 #: The share of the drain in which the ends of streams are spread; the rest is for the last of them to be read.
 _SPREAD_OF_DRAIN = 0.8
+_REFUSING_SECONDS = 0.25
 
 assert error_details_pb2.DESCRIPTOR  # in the descriptor pool, so that reflection can explain the details of errors
 
@@ -65,7 +66,8 @@ class StatusServer:
             Requests(limits),
             write_timeout_seconds=settings.write_timeout_seconds,
         )
-        self._grpc = grpc.aio.server(interceptors=[CallInterceptor()], options=_server_options(settings))
+        self._interceptor = CallInterceptor()
+        self._grpc = grpc.aio.server(interceptors=[self._interceptor], options=_server_options(settings))
         self._grpc.add_generic_rpc_handlers(
             (status_service_handler(servicer), *standard_handlers(self._health.servicer))
         )
@@ -102,6 +104,10 @@ class StatusServer:
         seconds = self._settings.drain_seconds if drain_seconds is None else drain_seconds
         await self._health.drain()
         self._following.drain(seconds * _SPREAD_OF_DRAIN)
+        # gRPC cancels calls that have arrived but not begun when it is stopped, and CANCELLED tells a client nothing:
+        # they are given a moment to be refused as what they are.
+        self._interceptor.draining = True
+        await asyncio.sleep(min(_REFUSING_SECONDS, seconds / 4))
         await self._grpc.stop(seconds)
         await self._expiry.close()
         await self._feeds.close()
@@ -118,6 +124,9 @@ def _server_options(settings: Settings) -> list[tuple[str, int]]:
     return [
         # Two servers on one port by mistake would each get half of the calls.
         ("grpc.so_reuseport", 0),
+        # Beyond a thousand calls that wait to begin gRPC cancels some at random; our own queue refuses with a reason.
+        ("grpc.server.max_pending_requests", 100_000),
+        ("grpc.server.max_pending_requests_hard_limit", 200_000),
         ("grpc.max_receive_message_length", settings.max_request_bytes),
         # Together with the client's keepalive of 30 s: a dead peer is noticed, and no ping is taken for an attack.
         ("grpc.keepalive_time_ms", 30_000),

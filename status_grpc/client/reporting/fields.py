@@ -53,6 +53,13 @@ def check_errors(errors: object, language: str | None = None) -> None:
             raise ValueError(f"the 'message' of an error needs a text in {language or 'at least one language'!r}")
 
 
+def _attempt(value: Any) -> int:
+    attempt = int(value)
+    if not 0 <= attempt < 2**31:
+        raise ValueError("not an int32 from 0")
+    return attempt
+
+
 def to_draft(fields: Mapping[str, Any]) -> EventDraft:
     """Return the event that these fields describe; None means that a field is not said."""
     values = {}
@@ -183,5 +190,5 @@ _CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "inputs": _datasets,
     "outputs": _datasets,
     "step_id": _text(_LIMITS.id_length),
-    "attempt": int,
+    "attempt": _attempt,
 }

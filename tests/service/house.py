@@ -61,6 +61,18 @@ class CountingStore(Store):
         self.reads["read_events"] += 1
         return await super().read_events(*arguments, **options)
 
+    async def newest_created_with(self, *arguments: Any, **options: Any) -> Any:
+        found = await super().newest_created_with(*arguments, **options)
+        self.reads["newest_created_with"] += 1
+        return found
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Wait until something is true."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.005)
+
 
 class House:
     def __init__(self, database: Interruptible, settings: FollowSettings, poll_seconds: float) -> None:

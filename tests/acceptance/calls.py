@@ -29,8 +29,9 @@ ENDED_FAILED: dict[str, Any] = {"trace_status": FINISHED, "trace_event_status": 
 CHANNEL_OPTIONS = [
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 200),
+    # Also how long one attempt to connect may take: too little on a busy machine means never.
+    ("grpc.min_reconnect_backoff_ms", 5000),
 ]
 
 

@@ -35,12 +35,16 @@ Connect = Callable[..., Stub]
 
 
 async def persistently(call: Callable[[], Awaitable[Any]]) -> Any:
-    """Make the call until it is acknowledged, as a client does: the same request again while the server is away."""
+    """Make the call until it is acknowledged, as a client does: the same request again while the server is away.
+
+    A call that gRPC has accepted but no handler has begun when a server stops is CANCELLED by gRPC itself
+    (grpc/grpc#41785): nobody here cancels, so that too means the server is away.
+    """
     while True:
         try:
             return await call()
         except grpc.aio.AioRpcError as error:
-            if error.code() is not Code.UNAVAILABLE:
+            if error.code() not in (Code.UNAVAILABLE, Code.CANCELLED):
                 raise
             await asyncio.sleep(read_refusal(error).retry_seconds or 0.02)
 

@@ -59,10 +59,14 @@ class ChannelState:
         self.used_at, self.answered_at = time.time(), time.monotonic()
 
     def seems_dead(self, error: StatusError, begun_at: float) -> bool:
-        """Return whether nobody may be at the other end, without TCP knowing.
+        """Return whether the next attempt had better be made on another connection.
 
-        That is when a call that began at `begun_at` got no answer in time, and no other call has got one since.
+        That is so when a call that began at `begun_at` got no answer in time, and no other call has got one since:
+        perhaps nobody is at the other end, without TCP knowing. And when the error is not the service's own: the
+        connection itself may be damaged.
         """
+        if isinstance(error, Internal):
+            return not error.incident
         return isinstance(error, DeadlineExceeded) and self.answered_at < begun_at
 
 

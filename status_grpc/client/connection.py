@@ -11,7 +11,7 @@ from tracestatus.v1.status_service_pb2_grpc import StatusServiceStub
 
 from status_grpc.client.channels import ChannelState, open_channel, to_error
 from status_grpc.client.following import Opening
-from status_grpc.client.forks import grpc_is_usable, renew_after_fork
+from status_grpc.client.forks import calling, grpc_is_usable, renew_after_fork
 from status_grpc.client.operations import Send
 from status_grpc.client.options import ClientOptions
 from status_grpc.client.relay import Relay
@@ -101,10 +101,11 @@ class Connection:
 
     def attempt(self, step: Send, metadata: Metadata) -> Any:
         """Make one attempt of a call by gRPC in this process. Raises StatusError."""
-        channel = self._channel_for_calls()
         begun_at = time.monotonic()
         try:
-            answer = getattr(channel.stub, step.method)(step.request, timeout=step.timeout, metadata=metadata)
+            with calling():
+                channel = self._channel_for_calls()
+                answer = getattr(channel.stub, step.method)(step.request, timeout=step.timeout, metadata=metadata)
         except grpc.RpcError as failure:
             self._check_open()
             error = to_error(failure)

@@ -157,7 +157,9 @@ class ResumingFollower:
                 await following.to_the_end()
             except grpc.aio.AioRpcError as error:
                 found = read_refusal(error)
-                assert found.code is grpc.StatusCode.UNAVAILABLE, found
+                # What gRPC itself cancels was never begun; a stream that was is told more than that.
+                never_begun = found.code is grpc.StatusCode.CANCELLED and not following.story.messages
+                assert found.code is grpc.StatusCode.UNAVAILABLE or never_begun, found
                 self.breaks.append(found)
                 await asyncio.sleep(found.retry_seconds or 0.05)
             else:

@@ -5,10 +5,15 @@ from pathlib import Path
 
 import pytest
 from fake_server import FakeServer
+from hypothesis import settings
 from real_server import RealServer
 
 from status_grpc import AsyncStatusClient, StatusClient, configure
 from status_grpc.client.reporting.once import forget_warnings
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("client", deadline=None)
+settings.load_profile("client")
 
 
 @pytest.fixture(scope="session")

@@ -176,17 +176,18 @@ async def test_the_asynchronous_follower_starts_in_the_same_way(aio_client: Asyn
 def test_waiting_for_a_new_trace_of_a_path(client: StatusClient):
     create(client, 2, s3_path="p/wait", done=True)
     made: list[str] = []
+    waited: list[str] = []
 
     def work(number: int) -> None:
         if number == 0:
-            trace = client.wait(s3_path="p/wait", new_only=True, timeout=60)
-            assert trace.trace_id in made
+            waited.append(client.wait(s3_path="p/wait", new_only=True, timeout=60).trace_id)
         else:
             for _ in range(10):
                 time.sleep(0.1)
                 made.append(create(client, 2, s3_path="p/wait", done=True))
 
     in_threads(2, work)
+    assert waited[0] in made
 
 
 def test_waiting_for_a_trace_that_does_not_exist_yet(client: StatusClient):

@@ -83,7 +83,7 @@ def test_children_of_a_parent_that_is_busy_with_calls(real: RealServer, client: 
                 client.heartbeat(trace_id)
                 with status_step("busy", trace_id="nowhere"):
                     pass
-        threads = [threading.Thread(target=busy) for _ in range(4)]
+        threads = [threading.Thread(target=busy, daemon=True) for _ in range(4)]
         for thread in threads: thread.start()
         time.sleep(0.3)
         def child(number):

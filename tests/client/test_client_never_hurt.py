@@ -6,10 +6,12 @@ import asyncio
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 import grpc
 import pytest
@@ -163,6 +165,17 @@ def test_a_synchronous_step_does_not_block_an_event_loop():
         configure(server=address, flush_timeout=4, component="c")
         assert asyncio.run(main()) < SLACK
         assert not flush(0.1)
+
+
+def test_a_module_that_another_thread_is_only_just_loading_hurts_no_step(
+    fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+):
+    # What the reporter's thread loads while the first step works: gRPC loads asyncio.
+    monkeypatch.setitem(sys.modules, "asyncio", ModuleType("asyncio"))
+    configure(server=fake.address, flush_timeout=30, component="c")
+    with trace("d", "x/1") as t, status_step("one"):
+        pass
+    assert len(fake.service.events[t.trace_id]) == 3
 
 
 def test_what_was_reported_during_an_outage_arrives_after_it(caplog: pytest.LogCaptureFixture):

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from status_grpc.client import forks
-from status_grpc.client.forks import renew_after_fork
+from status_grpc.client.forks import loading_grpc, renew_after_fork
 from status_grpc.client.options import ClientOptions, ReportingOptions
 from status_grpc.client.reporting.once import warn_once
 from status_grpc.client.reporting.outbox import Outbox, Ticket
@@ -194,7 +193,7 @@ class Reporter:
 
     def _run(self) -> None:
         try:
-            with forks.loading:
+            with loading_grpc():
                 # Here and not above: this is what loads gRPC.
                 from status_grpc.client.connection import Connection
                 from status_grpc.client.reporting.delivery import Delivery

@@ -122,26 +122,38 @@ class ReportedScope(Scope):
             self.leave()
             _raise_if_lost(ticket)
 
-    def __enter__(self) -> Self:
-        ticket = self._begin()
-        if self._waits_at_start():
+    def _flush(self) -> None:
+        try:
             # Within an event loop all tasks would have to wait: `async with` does better.
             if not _in_event_loop():
                 self._reporter.flush()
+        except Exception:
+            log_fault()
+
+    async def _flush_async(self) -> None:
+        try:
+            await self._reporter.flush_async()
+        except Exception:
+            log_fault()
+
+    def __enter__(self) -> Self:
+        ticket = self._begin()
+        if self._waits_at_start():
+            self._flush()
             self._raise_if_lost(ticket)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         ticket = self._end(error)
-        if self._waits_at_end() and not _in_event_loop():
-            self._reporter.flush()
+        if self._waits_at_end():
+            self._flush()
         if error is None and not self.belongs_to_parent:
             self._raise_if_lost(ticket)
 
     async def __aenter__(self) -> Self:
         ticket = self._begin()
         if self._waits_at_start():
-            await self._reporter.flush_async()
+            await self._flush_async()
             self._raise_if_lost(ticket)
         return self
 
@@ -150,7 +162,7 @@ class ReportedScope(Scope):
     ) -> None:
         ticket = self._end(error)
         if self._waits_at_end():
-            await self._reporter.flush_async()
+            await self._flush_async()
         if error is None and not self.belongs_to_parent:
             self._raise_if_lost(ticket)
 
@@ -174,10 +186,7 @@ def _raise_if_lost(ticket: Ticket | None) -> None:
 def _in_event_loop() -> bool:
     # Whoever runs an event loop has loaded asyncio; for others this library does not.
     asyncio = sys.modules.get("asyncio")
-    if asyncio is None:
-        return False
     try:
-        asyncio.get_running_loop()
-    except (RuntimeError, AttributeError):  # or another thread is just importing it
+        return asyncio is not None and asyncio.get_running_loop() is not None
+    except (RuntimeError, AttributeError):  # AttributeError: another thread is only just loading it
         return False
-    return True

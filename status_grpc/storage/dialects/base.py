@@ -1,0 +1,111 @@
+"""What a database does for the store, whichever it is.
+
+Everything else in `storage` is written once, as functions of a synchronous SQLAlchemy `Connection`; a database runs
+such a function as one transaction, on whatever thread or greenlet suits its driver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+import structlog
+
+from status_grpc.domain.errors import Unavailable
+from status_grpc.storage.rows import RowCodec
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+U = TypeVar("U")
+Work = Callable[[sa.Connection], T]
+
+
+class Database(ABC):
+    """One database. Implementations MUST keep `write` serialisable with regard to the rows that `work` locks."""
+
+    codec: RowCodec
+    #: SQLAlchemy's name for how this database writes its SQL.
+    dialect: sa.Dialect
+    #: Whether a server applies missing migrations when it starts; where several share a database, an operator does.
+    upgrades_at_start: bool
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Connect. Raises Unavailable when the database cannot be reached."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close all connections, after what is running has ended."""
+
+    @abstractmethod
+    async def write(self, work: Work[T]) -> T:
+        """Run `work` as one transaction and return once it is durable; an exception rolls it back.
+
+        Raises Unavailable when the database failed for a reason that passes.
+        """
+
+    @abstractmethod
+    async def transact(
+        self,
+        look_up: Callable[[Transaction], T],
+        decide: Callable[[T], U],
+        store: Callable[[Transaction, U], None],
+    ) -> U:
+        """Run one transaction in three steps and return what was decided once it is durable.
+
+        `look_up` reads under lock, `decide` computes and touches no database, `store` writes; an exception in any of
+        them rolls everything back. A caller that is cancelled does not interrupt it. Raises Unavailable when the
+        database failed for a reason that passes.
+        """
+
+    @abstractmethod
+    async def read(self, work: Work[T]) -> T:
+        """Run `work`, which only reads; a caller that is cancelled does not interrupt it.
+
+        Its statements need not see one snapshot. Raises Unavailable when the database failed for a reason that passes.
+        """
+
+    @abstractmethod
+    def keys(self, *columns: tuple[str, sa.types.TypeEngine[Any]]) -> sa.FromClause:
+        """Return a table of the rows in the parameter `keys`: a statement about many keys that is always the same."""
+
+    @abstractmethod
+    def key_parameters(self, rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+        """Return the parameters that make `keys` hold these rows."""
+
+    @abstractmethod
+    def locked(self, statement: sa.Select[Any]) -> sa.Select[Any]:
+        """Return the statement so that it locks the rows it finds until the transaction ends."""
+
+
+class Transaction(ABC):
+    """The transaction that `Database.transact` runs."""
+
+    @abstractmethod
+    def fetch(self, statement: sa.Select[Any], parameters: dict[str, Any]) -> list[Sequence[Any]]:
+        """Return the rows of a statement; their values are texts, numbers and NULLs."""
+
+    @abstractmethod
+    def execute(self, sql: str, values: tuple[Any, ...]) -> None:
+        """Execute a statement that was compiled for this database, with its parameters in order."""
+
+
+async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
+    """Await `work` to its end even when the caller is cancelled: it would leave its connection as it stood."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        # Nobody will ask how it ended; looking at it keeps asyncio from reporting an error as never retrieved.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        raise
+
+
+def unavailable(error: Exception) -> Unavailable:
+    """Return what callers are told of a database that failed; the log gets the cause."""
+    log.warning("database failed", cause=str(getattr(error, "orig", error)))
+    return Unavailable("the database cannot serve this now; try again shortly")

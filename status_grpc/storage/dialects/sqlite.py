@@ -1,0 +1,232 @@
+"""SQLite: one writer thread on the driver itself, readers beside it through aiosqlite."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from status_grpc.storage.dialects.base import Database, T, Transaction, U, Work, unavailable, uninterrupted
+from status_grpc.storage.rows import RowCodec
+
+
+class _IsoText:
+    """A time as text. One transaction writes the time of its recording many times over: it is converted once."""
+
+    def __init__(self) -> None:
+        self._last: tuple[datetime | None, str] = None, ""
+
+    def __call__(self, time: datetime) -> str:
+        last, text = self._last
+        if time is not last:
+            text = time.isoformat(timespec="microseconds")
+            self._last = time, text
+        return text
+
+
+class SqliteDatabase(Database):
+    """A SQLite file in WAL mode: one writer thread, readers beside it.
+
+    Reads go through aiosqlite. Writes have a thread of their own: aiosqlite hops to its once per statement, and on
+    the one connection that decides the throughput that costs more than the statements (docs/decisions/0003).
+    """
+
+    codec = RowCodec(time_in=_IsoText(), time_out=datetime.fromisoformat)
+    upgrades_at_start = True
+
+    #: How long a writer waits for the writer of another process, in seconds.
+    BUSY_SECONDS = 5
+    READERS = 4
+
+    def __init__(self, url: sa.URL) -> None:
+        if url.database in (None, "", ":memory:"):
+            raise ValueError("SQLite needs a file: sqlite+aiosqlite:///status-grpc.db")
+        arguments = {"timeout": self.BUSY_SECONDS, "isolation_level": None}
+        self._writing = sa.create_engine(
+            url.set(drivername="sqlite+pysqlite"),
+            poolclass=sa.StaticPool,
+            connect_args={**arguments, "check_same_thread": False, "cached_statements": 512},
+        )
+        self.dialect = self._writing.dialect
+        self._reading = create_async_engine(
+            url.set(drivername="sqlite+aiosqlite"),
+            pool_size=self.READERS,
+            max_overflow=0,
+            connect_args=arguments,
+            isolation_level="AUTOCOMMIT",
+        )
+        sa.event.listen(self._writing, "connect", self._prepare_writer)
+        sa.event.listen(self._writing, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        sa.event.listen(self._reading.sync_engine, "connect", self._prepare_reader)
+        self._fetching: dict[sa.Select[Any], tuple[str, list[str]]] = {}
+        self._lock = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
+
+    def _prepare_writer(self, connection: Any, _record: object) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        self._write_ahead(cursor)
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA journal_size_limit = 67108864")
+        cursor.execute("PRAGMA cache_size = -65536")
+        cursor.close()
+
+    def _write_ahead(self, cursor: sqlite3.Cursor) -> None:
+        """Switch the file to WAL. Processes that do so at once refuse each other without the wait that writes have."""
+        patient_until = time.monotonic() + self.BUSY_SECONDS
+        while True:
+            try:
+                cursor.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= patient_until:
+                    raise
+                time.sleep(0.01)
+
+    @staticmethod
+    def _prepare_reader(connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA query_only = ON")
+        cursor.execute("PRAGMA cache_size = -16384")
+        cursor.close()
+
+    async def open(self) -> None:
+        await self.write(lambda connection: connection.exec_driver_sql("SELECT 1").all())
+
+    async def close(self) -> None:
+        await self._reading.dispose()
+        async with self._lock:
+            await self._in_thread(self._writing.dispose)
+            self._thread.shutdown()
+
+    async def write(self, work: Work[T]) -> T:
+        async with self._lock:
+            return await self._in_thread(self._transaction, work)
+
+    def _transaction(self, work: Work[T]) -> T:
+        with self._writing.begin() as connection:
+            return work(connection)
+
+    async def transact(
+        self,
+        look_up: Callable[[Transaction], T],
+        decide: Callable[[T], U],
+        store: Callable[[Transaction, U], None],
+    ) -> U:
+        return await uninterrupted(self._transact(look_up, decide, store))
+
+    async def _transact(
+        self,
+        look_up: Callable[[Transaction], T],
+        decide: Callable[[T], U],
+        store: Callable[[Transaction, U], None],
+    ) -> U:
+        # The statements run in the thread, where they may wait for the disk; the deciding runs here, since two threads
+        # of Python would only take the interpreter from each other.
+        async with self._lock:
+            transaction, found = await self._in_thread(self._begin, look_up)
+            try:
+                decided = decide(found)
+            except BaseException:
+                await self._in_thread(transaction.rollback)
+                raise
+            await self._in_thread(self._finish, transaction, store, decided)
+            return decided
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+        except (sqlite3.OperationalError, sa.exc.OperationalError) as error:
+            raise unavailable(error) from error
+
+    def _begin(self, look_up: Callable[[Transaction], T]) -> tuple[_SqliteTransaction, T]:
+        transaction = _SqliteTransaction(self._writing, self._fetching)
+        try:
+            return transaction, look_up(transaction)
+        except BaseException:
+            transaction.rollback()
+            raise
+
+    @staticmethod
+    def _finish(transaction: _SqliteTransaction, store: Callable[[Transaction, U], None], decided: U) -> None:
+        try:
+            store(transaction, decided)
+            transaction.commit()
+        except BaseException:
+            transaction.rollback()
+            raise
+
+    async def read(self, work: Work[T]) -> T:
+        return await uninterrupted(self._read(work))
+
+    async def _read(self, work: Work[T]) -> T:
+        try:
+            async with self._reading.connect() as connection:
+                return await connection.run_sync(work)
+        except (sa.exc.OperationalError, sa.exc.TimeoutError) as error:
+            raise unavailable(error) from error
+
+    def keys(self, *columns: tuple[str, sa.types.TypeEngine[Any]]) -> sa.FromClause:
+        rows = sa.func.json_each(sa.bindparam("keys", type_=sa.Text)).table_valued("value", name="rows")
+        fields = [
+            sa.type_coerce(rows.c.value.op("->>")(sa.literal_column(str(index))), type_).label(name)
+            for index, (name, type_) in enumerate(columns)
+        ]
+        return sa.select(*fields).subquery("keys")
+
+    def key_parameters(self, rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+        return {"keys": json.dumps(rows)}
+
+    def locked(self, statement: sa.Select[Any]) -> sa.Select[Any]:
+        return statement  # BEGIN IMMEDIATE has locked the whole file
+
+
+class _SqliteTransaction(Transaction):
+    """A transaction on the writer's connection, by the driver itself: it holds the file's write lock from its start.
+
+    Every call of the driver gives up Python's interpreter lock, and getting it back from a busy event loop takes longer
+    than most calls: so there are few of them, and each does much.
+    """
+
+    def __init__(self, engine: sa.Engine, fetching: dict[sa.Select[Any], tuple[str, list[str]]]) -> None:
+        self._pooled = engine.raw_connection()
+        self._connection: sqlite3.Connection = self._pooled.driver_connection  # type: ignore[assignment]
+        self._dialect = engine.dialect
+        self._fetching = fetching
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def fetch(self, statement: sa.Select[Any], parameters: dict[str, Any]) -> list[Sequence[Any]]:
+        compiled = self._fetching.get(statement)
+        if compiled is None:
+            compiled = self._fetching[statement] = self._compile(statement)
+        sql, names = compiled
+        row = self._connection.execute(sql, [parameters[name] for name in names]).fetchone()
+        found: list[Sequence[Any]] = orjson.loads(row[0])
+        return found
+
+    def _compile(self, statement: sa.Select[Any]) -> tuple[str, list[str]]:
+        """Return the statement as one that gives all its rows in a single one."""
+        rows = statement.subquery("found")
+        compiled = sa.select(sa.func.json_group_array(sa.func.json_array(*rows.columns))).compile(dialect=self._dialect)
+        return str(compiled), list(compiled.positiontup or ())
+
+    def execute(self, sql: str, values: tuple[Any, ...]) -> None:
+        self._connection.execute(sql, values)
+
+    def commit(self) -> None:
+        """Make it durable."""
+        self._connection.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Undo it; harmless when the driver has done so already."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")

@@ -112,10 +112,11 @@ def to_error(error: grpc.RpcError) -> StatusError:
     if code is grpc.StatusCode.CANCELLED:
         # Not by us, who do not ask afterwards: a server that went away without a word.
         return Unavailable(message or "the server cancelled the call")
+    number: int = code.value[0]
     for key, value in error.trailing_metadata() or ():
         if key == DETAILS_KEY and isinstance(value, bytes):
-            return decode_error(code, message, value)
-    decoded = decode_error(code, message, None)
+            return decode_error(number, message, value)
+    decoded = decode_error(number, message, None)
     if code is grpc.StatusCode.UNIMPLEMENTED and type(decoded) is Internal:
         return Internal(f"the server does not know this call: {message}", incident="unimplemented")
     return decoded

@@ -18,6 +18,8 @@ from status_grpc.wire.parsing import Malformed
 
 _SERVICE_PREFIX = f"/{SERVICE_NAME}/"
 
+_GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
 log = structlog.get_logger(__name__)
 
 
@@ -63,4 +65,4 @@ class CallInterceptor(AsyncServerInterceptor):
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: StatusError) -> None:
     status = encode_error(error)
     metadata = ((DETAILS_KEY, status.SerializeToString()),)
-    await context.abort(CODES[type(error)], status.message, metadata)
+    await context.abort(_GRPC_CODES[status.code], status.message, metadata)

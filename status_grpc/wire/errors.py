@@ -1,16 +1,16 @@
-"""The error table: every error of the domain, its gRPC code, its reason and its details, in both directions."""
+"""The error table: every error of the domain, its code, its reason and its details, in both directions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TypeVar
 
-import grpc
 from google.protobuf.message import DecodeError, Message
-from google.rpc import code_pb2, error_details_pb2, status_pb2
+from google.rpc import error_details_pb2, status_pb2
 
 from status_grpc.domain import errors
 from status_grpc.domain.errors import FieldViolation, InvalidArgument, StatusError
+from status_grpc.wire.codes import Code
 from status_grpc.wire.times import decode_duration, encode_duration
 
 M = TypeVar("M", bound=Message)
@@ -26,33 +26,33 @@ DETAILS_KEY = "grpc-status-details-bin"
 _LONGEST_MESSAGE_BYTES = 1500
 _MOST_VIOLATION_BYTES = 2500
 
-CODES: dict[type[StatusError], grpc.StatusCode] = {
-    errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.TraceNotFound: grpc.StatusCode.NOT_FOUND,
-    errors.PathNotFound: grpc.StatusCode.NOT_FOUND,
-    errors.AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
-    errors.TraceExists: grpc.StatusCode.ALREADY_EXISTS,
-    errors.SequenceMismatch: grpc.StatusCode.ABORTED,
-    errors.TraceNotDone: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.CursorAhead: grpc.StatusCode.OUT_OF_RANGE,
-    errors.HistoryChanged: grpc.StatusCode.DATA_LOSS,
-    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
-    errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
-    errors.ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    errors.TraceFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
-    errors.Draining: grpc.StatusCode.UNAVAILABLE,
-    errors.StreamTooOld: grpc.StatusCode.UNAVAILABLE,
-    errors.SlowReader: grpc.StatusCode.UNAVAILABLE,
-    errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
-    errors.Internal: grpc.StatusCode.INTERNAL,
+CODES: dict[type[StatusError], Code] = {
+    errors.InvalidArgument: Code.INVALID_ARGUMENT,
+    errors.TraceNotFound: Code.NOT_FOUND,
+    errors.PathNotFound: Code.NOT_FOUND,
+    errors.AlreadyExists: Code.ALREADY_EXISTS,
+    errors.TraceExists: Code.ALREADY_EXISTS,
+    errors.SequenceMismatch: Code.ABORTED,
+    errors.TraceNotDone: Code.FAILED_PRECONDITION,
+    errors.CursorAhead: Code.OUT_OF_RANGE,
+    errors.HistoryChanged: Code.DATA_LOSS,
+    errors.Unauthenticated: Code.UNAUTHENTICATED,
+    errors.PermissionDenied: Code.PERMISSION_DENIED,
+    errors.ResourceExhausted: Code.RESOURCE_EXHAUSTED,
+    errors.TraceFull: Code.RESOURCE_EXHAUSTED,
+    errors.Overloaded: Code.RESOURCE_EXHAUSTED,
+    errors.Unavailable: Code.UNAVAILABLE,
+    errors.Draining: Code.UNAVAILABLE,
+    errors.StreamTooOld: Code.UNAVAILABLE,
+    errors.SlowReader: Code.UNAVAILABLE,
+    errors.DeadlineExceeded: Code.DEADLINE_EXCEEDED,
+    errors.Internal: Code.INTERNAL,
 }
 
 _BY_REASON: dict[str, type[StatusError]] = {kind.reason: kind for kind in CODES}
 # What an error without our ErrorInfo is taken for: made by the gRPC core or by something in between. First in the table
 # wins, so that NOT_FOUND is TraceNotFound.
-_BY_CODE: dict[grpc.StatusCode, type[StatusError]] = {}
+_BY_CODE: dict[int, type[StatusError]] = {}
 for _error, _code in CODES.items():
     _BY_CODE.setdefault(_code, _error)
 
@@ -63,7 +63,7 @@ def encode_error(error: StatusError, *, brief: bool = False) -> status_pb2.Statu
     `brief`: with a short message and ErrorInfo only, for one of very many.
     """
     code = CODES[type(error)]
-    status = status_pb2.Status(code=code.value[0], message=_fitting(error.message[:100] if brief else error.message))
+    status = status_pb2.Status(code=code, message=_fitting(error.message[:100] if brief else error.message))
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN)
     if isinstance(error, errors.Internal) and error.incident:
         info.metadata["incident"] = error.incident
@@ -101,8 +101,8 @@ def _fitting(message: str) -> str:
     return encoded.decode()
 
 
-def decode_error(code: grpc.StatusCode, message: str | None, details: bytes | None) -> StatusError:
-    """Return the error that a call ended with; `details` is the value of `grpc-status-details-bin`, if there is one."""
+def decode_error(code: int, message: str | None, details: bytes | None) -> StatusError:
+    """Return the error that a gRPC call ended with; `details` is the value of DETAILS_KEY, if there is one."""
     status = status_pb2.Status()
     if details is not None:
         try:
@@ -111,7 +111,7 @@ def decode_error(code: grpc.StatusCode, message: str | None, details: bytes | No
             status = status_pb2.Status()
     if not status.message:
         status.message = message or ""
-    status.code = code.value[0]
+    status.code = code
     return decode_status(status)
 
 
@@ -149,11 +149,6 @@ def _detail(status: status_pb2.Status, kind: type[M]) -> M | None:
 
 def _kind(code: int, info: error_details_pb2.ErrorInfo) -> type[StatusError]:
     kind = _BY_REASON.get(info.reason) if info.domain == ERROR_DOMAIN else None
-    grpc_code = _GRPC_CODES.get(code, grpc.StatusCode.UNKNOWN)
-    if kind is not None and CODES[kind] is grpc_code:
+    if kind is not None and CODES[kind] == code:
         return kind
-    return _BY_CODE.get(grpc_code, errors.Internal)
-
-
-_GRPC_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
-assert set(_GRPC_CODES) == set(code_pb2.Code.values())
+    return _BY_CODE.get(code, errors.Internal)

@@ -22,6 +22,8 @@ from status_grpc.wire.events import decode_draft, event_message
 from status_grpc.wire.times import encode_time
 from status_grpc.wire.traces import trace_message
 
+GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
 
 @dataclass
 class Fault:
@@ -82,7 +84,7 @@ class FakeService(StatusServiceServicer):
 
     def _abort(self, context, error):
         context.set_trailing_metadata(((DETAILS_KEY, encode_error(error).SerializeToString()),))
-        context.abort(CODES[type(error)], error.message)
+        context.abort(GRPC_CODES[CODES[type(error)]], error.message)
 
     def _write(self, command, context, *, batch=False):
         with self.changed:

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from datetime import timedelta
 from urllib.parse import quote
 
-import grpc
 import pytest
 from google.protobuf.any_pb2 import Any
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from status_grpc.domain import errors
 from status_grpc.domain.errors import FieldViolation, InvalidArgument, StatusError
+from status_grpc.wire.codes import Code
 from status_grpc.wire.errors import CODES, DETAILS_KEY, ERROR_DOMAIN, decode_error, decode_status, encode_error
 
 #: Bases of others, never raised themselves.
@@ -73,7 +73,11 @@ def test_every_error_is_in_the_table_as_the_contract_says(kind: type[StatusError
 def test_the_table_has_nothing_else_and_every_reason_once() -> None:
     assert set(CODES) == set(KINDS)
     assert len({kind.reason for kind in CODES}) == len(CODES)
-    assert grpc.StatusCode.UNKNOWN not in CODES.values()
+    assert Code.UNKNOWN not in CODES.values()
+
+
+def test_the_codes_are_those_of_google_rpc() -> None:
+    assert {code.name: code.value for code in Code} == dict(code_pb2.Code.items())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -115,9 +119,9 @@ def test_what_an_error_knows_comes_back() -> None:
     assert broken.incident == "c0ffee"
 
 
-@pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
+@pytest.mark.parametrize("code", [code for code in Code if code is not Code.OK])
 @pytest.mark.parametrize("details", [None, b"", b"\xff\xff\xff"])
-def test_an_error_that_another_made_is_taken_for_one_of_ours(code: grpc.StatusCode, details: bytes | None) -> None:
+def test_an_error_that_another_made_is_taken_for_one_of_ours(code: Code, details: bytes | None) -> None:
     error = decode_error(code, "made by the core", details)
     assert error.message == "made by the core"
     expected = CODES.get(type(error), None)
@@ -127,7 +131,7 @@ def test_an_error_that_another_made_is_taken_for_one_of_ours(code: grpc.StatusCo
 
 def test_an_unknown_reason_or_one_that_contradicts_its_code_is_told_by_the_code() -> None:
     sent = encode_error(errors.PathNotFound("x"))
-    sent.code = grpc.StatusCode.UNAVAILABLE.value[0]
+    sent.code = Code.UNAVAILABLE
     assert type(decode_status(sent)) is errors.Unavailable
     later = status_pb2.Status(code=5, message="x")
     later.details.add().Pack(error_details_pb2.ErrorInfo(reason="NEW_IN_A_LATER_RELEASE", domain=ERROR_DOMAIN))
@@ -138,7 +142,7 @@ def test_an_unknown_reason_or_one_that_contradicts_its_code_is_told_by_the_code(
 
 
 @given(
-    st.sampled_from([c.value[0] for c in grpc.StatusCode if c is not grpc.StatusCode.OK]) | st.integers(17, 2**31 - 1),
+    st.sampled_from([int(c) for c in Code if c is not Code.OK]) | st.integers(17, 2**31 - 1),
     st.lists(st.tuples(st.sampled_from(["ErrorInfo", "BadRequest", "RetryInfo", "Other"]), st.binary(max_size=30))),
 )
 def test_a_client_survives_details_that_are_none(code: int, details: list[tuple[str, bytes]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -10,13 +11,16 @@ from tracestatus.v1 import status_service_pb2 as pb
 from status_grpc.client.operations import Operation, Pause, call, complete_draft, update_request
 from status_grpc.client.retrying import Attempts
 from status_grpc.client.values import Update, UpdateResult
-from status_grpc.domain.errors import PassingError, StatusError, Unavailable
+from status_grpc.domain.errors import FieldViolation, InvalidArgument, PassingError, StatusError, Unavailable
 from status_grpc.domain.events import EventDraft
 from status_grpc.wire.times import to_time
 
 #: What one request holds at most. gRPC servers refuse messages of more than 4 MiB, this service more than 1,000 items.
 _MOST_ITEMS = 1000
 _MOST_BYTES = 3 * 1024 * 1024
+
+#: How an error names an item: by its place in the request.
+_ITEM = re.compile(r"\brequests\[(\d+)\]")
 
 
 def as_updates(updates: Iterable[EventDraft | Update]) -> list[Update]:
@@ -47,13 +51,17 @@ def _send(
     """Send the items until each has a result that stays."""
     while chunk:
         request = pb.BatchUpdateRequest(requests=[item for _, item in chunk])
-        answer: pb.BatchUpdateResponse = yield from call(tries, "BatchUpdate", request)
+        places = [index for index, _ in chunk]
+        try:
+            answer: pb.BatchUpdateResponse = yield from call(tries, "BatchUpdate", request)
+        except InvalidArgument as error:
+            raise _renumbered(error, places) from None
         if len(answer.results) != len(chunk):
             raise Unavailable(f"{len(chunk)} updates were answered with {len(answer.results)} results")
         again = []
         passing: StatusError | None = None
         for (index, item), message in zip(chunk, answer.results, strict=True):
-            result = results[index] = _to_result(item, message)
+            result = results[index] = _to_result(item, message, places)
             if isinstance(result.error, PassingError):
                 again.append((index, item))
                 passing = passing or result.error
@@ -66,12 +74,29 @@ def _send(
         chunk = again
 
 
-def _to_result(item: pb.UpdateRequest, message: pb.BatchUpdateResult) -> UpdateResult:
+def _to_result(item: pb.UpdateRequest, message: pb.BatchUpdateResult, places: Sequence[int]) -> UpdateResult:
     from status_grpc.wire.errors import decode_status
 
     if message.HasField("error"):
-        return UpdateResult(item.event.trace_event_id, error=decode_status(message.error))
+        error = decode_status(message.error)
+        if isinstance(error, InvalidArgument):
+            error = _renumbered(error, places)
+        return UpdateResult(item.event.trace_event_id, error=error)
     return UpdateResult(message.trace_event_id, message.sequence, to_time(message.record_time))
+
+
+def _renumbered(error: InvalidArgument, places: Sequence[int]) -> InvalidArgument:
+    """Return the error with the items named by their places in the caller's list, whose requests nobody sees."""
+
+    def place(item: re.Match[str]) -> str:
+        number = int(item[1])
+        return f"requests[{places[number]}]" if number < len(places) else item[0]
+
+    renumbered = InvalidArgument(
+        [FieldViolation(_ITEM.sub(place, v.field), _ITEM.sub(place, v.description)) for v in error.violations]
+    )
+    renumbered.args = (_ITEM.sub(place, error.message),)
+    return renumbered
 
 
 def _chunks(updates: Sequence[Update]) -> Iterator[list[tuple[int, pb.UpdateRequest]]]:

@@ -178,6 +178,19 @@ def test_a_large_batch_is_sent_in_parts_and_a_large_trace_is_read_in_pages(clien
     assert client.get_trace(trace_id, max_events=0).events == ()
 
 
+def test_an_error_names_the_place_in_the_callers_list(client: StatusClient):
+    trace_id = client.create(domain="d", domain_id="batch", component="c").trace.trace_id
+    drafts = [EventDraft(trace_id=trace_id, component="c") for _ in range(1200)]
+    for bad in (3, 1100):
+        drafts[bad] = EventDraft(trace_id=trace_id)
+    errors = {number: result.error for number, result in enumerate(client.batch_update(drafts)) if result.error}
+    assert list(errors) == [3, 1100]
+    for number, error in errors.items():
+        assert isinstance(error, InvalidArgument)
+        assert list(error.fields) == [f"requests[{number}].event.component"]
+        assert f"requests[{number}].event.component" in error.message
+
+
 def test_lists_are_read_page_by_page(client: StatusClient):
     ids = [client.create(domain="listing", domain_id=f"l/{n}", component="c").trace.trace_id for n in range(7)]
     assert [trace.trace_id for trace in client.list_traces(domain="listing", page_size=3)] == ids[::-1]

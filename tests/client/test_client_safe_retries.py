@@ -15,12 +15,14 @@ from status_grpc import (
     AsyncStatusClient,
     DeadlineExceeded,
     EventDraft,
+    InvalidArgument,
     Overloaded,
     PermissionDenied,
     StatusClient,
     Unavailable,
     Update,
 )
+from status_grpc.domain.errors import FieldViolation
 
 LOST_ANSWER = Fault(code=grpc.StatusCode.UNAVAILABLE, after=True)
 
@@ -90,6 +92,18 @@ def test_items_that_failed_for_a_passing_reason_are_sent_again_in_order(fake: Fa
     assert results[3].error is not None
     assert [len(request.requests) for request in fake.service.requests("BatchUpdate")] == [4, 3]
     assert [event.component for event in fake_client.get_trace(trace_id).events] == ["c", "c0", "c1", "c2"]
+
+
+def test_a_batch_that_is_refused_as_a_whole_names_the_place_in_the_callers_list(
+    fake: FakeServer, fake_client: StatusClient
+):
+    trace_id = create(fake_client)
+    drafts = [EventDraft(trace_id=trace_id, component="c") for _ in range(1004)]
+    refused = InvalidArgument([FieldViolation("requests[2].event.user", "is not valid UTF-8")])
+    fake.service.fail("BatchUpdate", Fault(), Fault(error=refused))
+    with pytest.raises(InvalidArgument, match=r"^requests\[1002\]\.event\.user: is not valid UTF-8$") as caught:
+        fake_client.batch_update(drafts)
+    assert list(caught.value.fields) == ["requests[1002].event.user"]
 
 
 def test_items_that_keep_failing_are_answered_as_such(fake: FakeServer):

@@ -32,6 +32,11 @@ class Health:
         self._ready: bool | None = None
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def ready(self) -> bool:
+        """Whether calls can be served."""
+        return bool(self._ready)
+
     async def start(self) -> None:
         """Say that the server is alive, find out whether it is ready, and keep finding out."""
         await self.servicer.set(LIVENESS, _SERVING)

@@ -1,146 +1,65 @@
-"""StatusService over gRPC: each method decodes, calls the service, encodes. Errors are translated around it."""
+"""StatusService over gRPC: carries requests to the calls and their responses back. Errors are translated around it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from contextlib import aclosing
-from datetime import timedelta
 from typing import Any
 
 import grpc
 from tracestatus.v1 import status_service_pb2 as pb
 
-from status_grpc.domain.errors import SlowReader, StatusError
-from status_grpc.domain.traces import Trace
-from status_grpc.rpc.requests import Requests, valid_updates
-from status_grpc.service.following import Checkpoint, Following
-from status_grpc.service.traces import PAGE_BYTES, Receipt, Traces
-from status_grpc.wire.errors import encode_error
-from status_grpc.wire.events import encode_event
-from status_grpc.wire.framing import embedded
-from status_grpc.wire.times import encode_time
-from status_grpc.wire.tokens import make_page_token
-from status_grpc.wire.traces import encode_trace, trace_message
+from status_grpc.domain.errors import SlowReader
+from status_grpc.edge.calls import StatusCalls
 
 Context = grpc.aio.ServicerContext[Any, Any]
-
-# Field numbers of the responses that are put together from encoded parts.
-_TRACE, _EVENT = 1, 2
-_PAGE_TRACE, _PAGE_EVENTS, _PAGE_TOKEN = 1, 2, 3
-_LISTED_TRACES, _LISTED_TOKEN = 1, 2
-_STREAM_EVENT, _STREAM_CHECKPOINT = 1, 2
-
-#: How many bytes the errors of a batch's answer may take before they are told in brief: it must fit a client's limit.
-_MOST_ERROR_BYTES = 2 * 1024 * 1024
-
-#: WaitTrace answers within this share of the time that the call's deadline leaves, so that the answer arrives in time.
-_SHARE_OF_DEADLINE = 0.9
-_LONGEST_WAIT = timedelta(minutes=15)
 
 
 class StatusServicer:
     """The methods of tracestatus.v1.StatusService. They return encoded responses."""
 
-    def __init__(
-        self, traces: Traces, following: Following, requests: Requests, *, write_timeout_seconds: float
-    ) -> None:
-        self._traces = traces
-        self._following = following
-        self._requests = requests
+    def __init__(self, calls: StatusCalls, *, write_timeout_seconds: float) -> None:
+        self._calls = calls
         self._write_timeout_seconds = write_timeout_seconds
 
     async def Create(self, request: pb.CreateRequest, context: Context) -> bytes:
         """Start a trace."""
-        draft, expire_time = self._requests.create(request)
-        trace, event = await self._traces.create(draft, expire_time=expire_time)
-        return embedded(_TRACE, encode_trace(trace)) + embedded(_EVENT, encode_event(event))
+        return await self._calls.create(request)
 
     async def Update(self, request: pb.UpdateRequest, context: Context) -> bytes:
         """Append an event."""
-        trace, event = await self._traces.update(self._requests.update(request))
-        return embedded(_TRACE, encode_trace(trace)) + embedded(_EVENT, encode_event(event))
+        return await self._calls.update(request)
 
     async def BatchUpdate(self, request: pb.BatchUpdateRequest, context: Context) -> bytes:
         """Append many events."""
-        items = self._requests.batch_update(request)
-        receipts: Iterator[Receipt | StatusError] = iter(await self._traces.batch_update(valid_updates(items)))
-        response = pb.BatchUpdateResponse()
-        error_bytes = 0
-        for asked, item in zip(request.requests, items, strict=True):
-            result = item if isinstance(item, StatusError) else next(receipts)
-            if isinstance(result, StatusError):
-                entry = response.results.add(trace_event_id=asked.event.trace_event_id)
-                entry.error.CopyFrom(encode_error(result, brief=error_bytes > _MOST_ERROR_BYTES))
-                error_bytes += entry.ByteSize()
-            else:
-                response.results.add(
-                    trace_event_id=result.trace_event_id,
-                    sequence=result.sequence,
-                    record_time=encode_time(result.record_time),
-                )
-        return response.SerializeToString()
+        return await self._calls.batch_update(request)
 
     async def Heartbeat(self, request: pb.HeartbeatRequest, context: Context) -> bytes:
         """Note that a trace's producers are alive."""
-        return _with_trace(await self._traces.heartbeat(self._requests.heartbeat(request)))
+        return await self._calls.heartbeat(request)
 
     async def GetTrace(self, request: pb.GetTraceRequest, context: Context) -> bytes:
         """Return a trace and a page of its events."""
-        wanted = self._requests.get_trace(request)
-        page = await self._traces.get_trace(wanted.trace_id, after=wanted.position, count=wanted.count)
-        parts = [embedded(_PAGE_TRACE, encode_trace(page.trace))]
-        parts += [embedded(_PAGE_EVENTS, encode_event(event)) for event in page.events]
-        if not page.complete:
-            token = make_page_token(wanted.query, [page.events[-1].sequence])
-            parts.append(embedded(_PAGE_TOKEN, token.encode()))
-        return b"".join(parts)
+        return await self._calls.get_trace(request)
 
     async def GetByPath(self, request: pb.GetByPathRequest, context: Context) -> bytes:
         """Return the traces of a path."""
-        s3_path, domain, domain_id = self._requests.get_by_path(request)
-        trace, trace_ids = await self._traces.get_by_path(s3_path, domain=domain, domain_id=domain_id)
-        return pb.GetByPathResponse(trace=trace_message(trace), trace_ids=trace_ids).SerializeToString()
+        return await self._calls.get_by_path(request)
 
     async def ListTraces(self, request: pb.ListTracesRequest, context: Context) -> bytes:
         """Return a page of traces."""
-        listing = self._requests.list_traces(request)
-        traces, position = await self._traces.list_traces(listing.wanted, before=listing.before, count=listing.count)
-        parts: list[bytes] = []
-        size = 0
-        for trace in traces:
-            parts.append(embedded(_LISTED_TRACES, encode_trace(trace)))
-            size += len(parts[-1])
-            if size > PAGE_BYTES and trace is not traces[-1]:
-                position = trace.create_time, trace.trace_id
-                break
-        if position is not None:
-            token = make_page_token(listing.query, [position[0].isoformat(), position[1]])
-            parts.append(embedded(_LISTED_TOKEN, token.encode()))
-        return b"".join(parts)
+        return await self._calls.list_traces(request)
 
     async def WaitTrace(self, request: pb.WaitTraceRequest, context: Context) -> bytes:
         """Answer when a trace is done, or when the time is up."""
-        target, timeout = self._requests.wait_trace(request)
-        seconds = min(timeout, _LONGEST_WAIT).total_seconds()
-        remaining = context.time_remaining()
-        if remaining is not None:
-            seconds = min(seconds, remaining * _SHARE_OF_DEADLINE)
-        until = asyncio.get_running_loop().time() + seconds
-        trace = await self._following.wait(target, until=until, caller=caller_of(context))
-        return b"" if trace is None else _with_trace(trace)
+        return await self._calls.wait_trace(request, caller=caller_of(context), remaining=context.time_remaining())
 
     async def StreamTrace(self, request: pb.StreamTraceRequest, context: Context) -> None:
         """Send a trace's events until it is done."""
-        target, cursor = self._requests.stream_trace(request)
         # Closed before anything else happens: an abort towards a client that does not read would wait for it.
-        async with aclosing(self._following.follow(target, cursor, caller=caller_of(context))) as items:
-            async for item in items:
-                if isinstance(item, Checkpoint):
-                    await self._send(context, embedded(_STREAM_CHECKPOINT, _encode_checkpoint(item)))
-                else:
-                    for event in item:
-                        await self._send(context, embedded(_STREAM_EVENT, encode_event(event)))
+        async with aclosing(self._calls.stream_trace(request, caller=caller_of(context))) as messages:
+            async for message in messages:
+                await self._send(context, message)
 
     async def _send(self, context: Context, message: bytes) -> None:
         """Write one message. Raises SlowReader when the client takes too long to read it."""
@@ -157,24 +76,3 @@ class StatusServicer:
 def caller_of(context: Context) -> str:
     """Return who calls, as far as limits are concerned: the peer without its port."""
     return context.peer().rpartition(":")[0]
-
-
-def _with_trace(trace: Trace) -> bytes:
-    return embedded(_TRACE, encode_trace(trace))
-
-
-def _encode_checkpoint(checkpoint: Checkpoint) -> bytes:
-    message = pb.Checkpoint(
-        trace_id=checkpoint.trace_id,
-        sequence=checkpoint.sequence,
-        caught_up=checkpoint.caught_up,
-        done=checkpoint.done,
-        server_time=encode_time(checkpoint.server_time),
-    )
-    if checkpoint.read_time is not None:
-        message.read_time.CopyFrom(encode_time(checkpoint.read_time))
-    if checkpoint.last_heard_time is not None:
-        message.last_heard_time.CopyFrom(encode_time(checkpoint.last_heard_time))
-    if checkpoint.trace is not None:
-        message.trace.CopyFrom(trace_message(checkpoint.trace))
-    return message.SerializeToString()

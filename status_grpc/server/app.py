@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import grpc
 import structlog
 from google.rpc import error_details_pb2
 
 from status_grpc.domain.decisions import Command, Decision
+from status_grpc.edge.calls import StatusCalls
+from status_grpc.edge.requests import Requests
 from status_grpc.rpc.handlers import standard_handlers, status_service_handler
 from status_grpc.rpc.health import Health
 from status_grpc.rpc.interceptor import CallInterceptor
-from status_grpc.rpc.requests import Requests
 from status_grpc.rpc.servicer import StatusServicer
 from status_grpc.server.settings import Settings, SettingsError
 from status_grpc.service.expiry import Expiry
@@ -24,6 +26,9 @@ from status_grpc.storage.dialects import open_database
 from status_grpc.storage.group_commit import GroupCommit
 from status_grpc.storage.schema import require_current, upgrade
 from status_grpc.storage.store import Store
+
+if TYPE_CHECKING:
+    from status_grpc.http.server import HttpServer
 
 log = structlog.get_logger(__name__)
 
@@ -60,20 +65,44 @@ class StatusServer:
         )
         self._expiry = Expiry(self._store, traces, every_seconds=settings.expiry_check_seconds)
         self._health = Health(self._store.ping, every_seconds=_HEALTH_SECONDS)
-        servicer = StatusServicer(
-            traces,
-            self._following,
-            Requests(limits),
-            write_timeout_seconds=settings.write_timeout_seconds,
-        )
+        requests = Requests(limits)
+        calls = StatusCalls(traces, self._following, requests)
+        servicer = StatusServicer(calls, write_timeout_seconds=settings.write_timeout_seconds)
         self._interceptor = CallInterceptor()
         self._grpc = grpc.aio.server(interceptors=[self._interceptor], options=_server_options(settings))
         self._grpc.add_generic_rpc_handlers(
             (status_service_handler(servicer), *standard_handlers(self._health.servicer))
         )
+        self._http = None if settings.http is None else self._http_server(traces, calls, requests)
 
-    async def start(self) -> str:
-        """Start to serve; return the address that is listened on, HOST:PORT.
+    def _http_server(self, traces: Traces, calls: StatusCalls, requests: Requests) -> HttpServer:
+        try:
+            from status_grpc.http.app import HttpApp
+            from status_grpc.http.edge import Edge
+            from status_grpc.http.server import HttpServer
+        except ImportError as error:
+            sentence = f"--http: {error.name} is missing: install HTTP with pip install 'status-grpc[http]'"
+            raise SettingsError(sentence) from None
+        settings = self._settings
+        edge = Edge(
+            traces=traces,
+            following=self._following,
+            calls=calls,
+            requests=requests,
+            limits=settings.event_limits(),
+            is_ready=lambda: self._health.ready,
+            max_request_bytes=settings.max_request_bytes,
+            write_timeout_seconds=settings.write_timeout_seconds,
+        )
+        return HttpServer(
+            HttpApp(edge, prefix=settings.http_prefix),
+            tls_cert=settings.tls_cert,
+            tls_key=settings.tls_key,
+            client_ca=settings.tls_client_ca,
+        )
+
+    async def start(self) -> list[str]:
+        """Start to serve; return what is listened on: HOST:PORT, and the URL of HTTP if it is served.
 
         Raises SettingsError when the address is taken or a TLS file cannot be read, SchemaMismatch when the database
         has another release's schema, and Unavailable when it cannot be opened.
@@ -83,21 +112,37 @@ class StatusServer:
         self._writer.start()
         self._feeds.start()
         self._expiry.start()
-        port = self._bind()
+        listening = [self._bind()]
+        if self._http is not None:
+            listening.append(self._bind_http(self._http))
         await self._health.start()
         await self._grpc.start()
-        return _with_port(self._settings.listen, port)
+        if self._http is not None:
+            await self._http.start()
+        return listening
 
-    def _bind(self) -> int:
+    def _bind(self) -> str:
         settings = self._settings
         try:
             if settings.tls_cert is None:
-                return self._grpc.add_insecure_port(settings.listen)
-            return self._grpc.add_secure_port(settings.listen, _credentials(settings))
+                port = self._grpc.add_insecure_port(settings.listen)
+            else:
+                port = self._grpc.add_secure_port(settings.listen, _credentials(settings))
         except OSError as error:
             raise SettingsError(f"{error.filename}: {error.strerror}") from error
         except RuntimeError as error:
             raise SettingsError(f"cannot listen on {settings.listen}: is the port taken, the address wrong?") from error
+        return _with_port(settings.listen, port)
+
+    def _bind_http(self, server: HttpServer) -> str:
+        settings = self._settings
+        assert settings.http is not None
+        host, _, port = settings.http.rpartition(":")
+        try:
+            bound = server.bind(host.strip("[]"), int(port))
+        except OSError as error:
+            raise SettingsError(f"--http {settings.http}: {error.strerror or error}") from error
+        return f"{'http' if settings.tls_cert is None else 'https'}://{_with_port(settings.http, bound)}"
 
     async def stop(self, drain_seconds: float | None = None) -> None:
         """Drain and stop: no new calls, streams end spread over the time, writes under way are committed first."""
@@ -107,8 +152,13 @@ class StatusServer:
         # gRPC cancels calls that have arrived but not begun when it is stopped, and CANCELLED tells a client nothing:
         # they are given a moment to be refused as what they are.
         self._interceptor.draining = True
+        if self._http is not None:
+            self._http.drain()
         await asyncio.sleep(min(_REFUSING_SECONDS, seconds / 4))
-        await self._grpc.stop(seconds)
+        stopping = [self._grpc.stop(seconds)]
+        if self._http is not None:
+            stopping.append(self._http.stop(seconds))
+        await asyncio.gather(*stopping)
         await self._expiry.close()
         await self._feeds.close()
         await self._writer.close()
@@ -156,9 +206,9 @@ def _with_port(listen: str, port: int) -> str:
 
 async def run_until(server: StatusServer, stopping: asyncio.Event) -> None:
     """Start the server, say on standard output where it listens, and drain it once `stopping` is set."""
-    address = await server.start()
-    print(f"status-grpc is listening on {address}", flush=True)  # noqa: T201 - this line is the program's output
-    log.info("started", address=address)
+    listening = " and ".join(await server.start())
+    print(f"status-grpc is listening on {listening}", flush=True)  # noqa: T201 - this line is the program's output
+    log.info("started", address=listening)
     await stopping.wait()
     log.info("draining")
     await server.stop()

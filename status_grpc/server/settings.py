@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -12,6 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from status_grpc.domain.limits import Limits
 
+_LARGEST_PORT = 65535
 _LIMIT_NAMES = tuple(field.name for field in fields(Limits))
 
 
@@ -25,6 +27,15 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="STATUS_GRPC_", extra="forbid", env_ignore_empty=True)
 
     listen: str = Field("127.0.0.1:50051", description="HOST:PORT to listen on; port 0 picks a free one.")
+    http: str | None = Field(
+        None,
+        description="HOST:PORT to serve HTTP on (JSON, Connect, Server-Sent Events); port 0 picks a free one. "
+        "Default: no HTTP.",
+    )
+    http_prefix: str = Field(
+        "",
+        description="What the paths of HTTP requests may begin with, such as /status-api; without it they work, too.",
+    )
     insecure: bool = Field(
         False,
         description="Allow listening beyond this machine without TLS: anyone who can reach it can read and write.",
@@ -87,18 +98,38 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name} must be at least 1")
         return limits
 
+    @field_validator("http")
+    @classmethod
+    def _host_and_port(cls, address: str | None) -> str | None:
+        if address is not None:
+            host, _, port = address.rpartition(":")
+            if not host or not port.isdecimal() or int(port) > _LARGEST_PORT:
+                raise ValueError("must be HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080")
+        return address
+
+    @field_validator("http_prefix")
+    @classmethod
+    def _path(cls, prefix: str) -> str:
+        if prefix and not re.fullmatch(r"(/[\w.~-]+)+", prefix):
+            raise ValueError("must be a path without a slash at its end, such as /status-api")
+        return prefix
+
     @model_validator(mode="after")
     def _fits_together(self) -> Settings:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key belong together: give both or neither")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ValueError("tls_client_ca needs tls_cert and tls_key")
-        if self.tls_cert is None and not self.insecure and not is_loopback(self.listen):
+        for address in filter(None, (self.listen, self.http)):
+            self._check_exposure(address)
+        return self
+
+    def _check_exposure(self, address: str) -> None:
+        if self.tls_cert is None and not self.insecure and not is_loopback(address):
             raise ValueError(
-                f"listening on {self.listen} would let anyone who can reach it read and write without TLS: give "
+                f"listening on {address} would let anyone who can reach it read and write without TLS: give "
                 "--tls-cert and --tls-key, or --insecure if something in front of this server keeps others out"
             )
-        return self
 
     def event_limits(self) -> Limits:
         """Return the limits on what one event or request may hold."""

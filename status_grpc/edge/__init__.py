@@ -1,0 +1,1 @@
+"""What both edges share: from requests to use cases, and from their results to responses."""

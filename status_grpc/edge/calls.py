@@ -1,0 +1,158 @@
+"""The methods of tracestatus.v1.StatusService: each decodes, calls the service, encodes. The edges carry the bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from datetime import timedelta
+
+from tracestatus.v1 import status_service_pb2 as pb
+
+from status_grpc.domain.errors import StatusError
+from status_grpc.domain.traces import Trace
+from status_grpc.edge.requests import Requests, valid_updates
+from status_grpc.service.following import Checkpoint, Following
+from status_grpc.service.traces import PAGE_BYTES, Receipt, Traces
+from status_grpc.wire.errors import encode_error
+from status_grpc.wire.events import encode_event
+from status_grpc.wire.framing import embedded
+from status_grpc.wire.times import encode_time
+from status_grpc.wire.tokens import make_page_token
+from status_grpc.wire.traces import encode_trace, trace_message
+
+# Field numbers of the responses that are put together from encoded parts.
+_TRACE, _EVENT = 1, 2
+_PAGE_TRACE, _PAGE_EVENTS, _PAGE_TOKEN = 1, 2, 3
+_LISTED_TRACES, _LISTED_TOKEN = 1, 2
+_STREAM_EVENT, _STREAM_CHECKPOINT = 1, 2
+
+#: How many bytes the errors of a batch's answer may take before they are told in brief: it must fit a client's limit.
+_MOST_ERROR_BYTES = 2 * 1024 * 1024
+
+#: WaitTrace answers within this share of the time that the call's deadline leaves, so that the answer arrives in time.
+_SHARE_OF_DEADLINE = 0.9
+_LONGEST_WAIT = timedelta(minutes=15)
+
+
+class StatusCalls:
+    """Answers requests with encoded responses; raises the domain's errors. `caller` is whose limits count."""
+
+    def __init__(self, traces: Traces, following: Following, requests: Requests) -> None:
+        self._traces = traces
+        self._following = following
+        self._requests = requests
+
+    async def create(self, request: pb.CreateRequest) -> bytes:
+        """Start a trace; return a CreateResponse."""
+        draft, expire_time = self._requests.create(request)
+        trace, event = await self._traces.create(draft, expire_time=expire_time)
+        return embedded(_TRACE, encode_trace(trace)) + embedded(_EVENT, encode_event(event))
+
+    async def update(self, request: pb.UpdateRequest) -> bytes:
+        """Append an event; return an UpdateResponse."""
+        trace, event = await self._traces.update(self._requests.update(request))
+        return embedded(_TRACE, encode_trace(trace)) + embedded(_EVENT, encode_event(event))
+
+    async def batch_update(self, request: pb.BatchUpdateRequest) -> bytes:
+        """Append many events; return a BatchUpdateResponse."""
+        items = self._requests.batch_update(request)
+        receipts: Iterator[Receipt | StatusError] = iter(await self._traces.batch_update(valid_updates(items)))
+        response = pb.BatchUpdateResponse()
+        error_bytes = 0
+        for asked, item in zip(request.requests, items, strict=True):
+            result = item if isinstance(item, StatusError) else next(receipts)
+            if isinstance(result, StatusError):
+                entry = response.results.add(trace_event_id=asked.event.trace_event_id)
+                entry.error.CopyFrom(encode_error(result, brief=error_bytes > _MOST_ERROR_BYTES))
+                error_bytes += entry.ByteSize()
+            else:
+                response.results.add(
+                    trace_event_id=result.trace_event_id,
+                    sequence=result.sequence,
+                    record_time=encode_time(result.record_time),
+                )
+        return response.SerializeToString()
+
+    async def heartbeat(self, request: pb.HeartbeatRequest) -> bytes:
+        """Note that a trace's producers are alive; return a HeartbeatResponse."""
+        return _with_trace(await self._traces.heartbeat(self._requests.heartbeat(request)))
+
+    async def get_trace(self, request: pb.GetTraceRequest) -> bytes:
+        """Return a GetTraceResponse: a trace and a page of its events."""
+        wanted = self._requests.get_trace(request)
+        page = await self._traces.get_trace(wanted.trace_id, after=wanted.position, count=wanted.count)
+        parts = [embedded(_PAGE_TRACE, encode_trace(page.trace))]
+        parts += [embedded(_PAGE_EVENTS, encode_event(event)) for event in page.events]
+        if not page.complete:
+            token = make_page_token(wanted.query, [page.events[-1].sequence])
+            parts.append(embedded(_PAGE_TOKEN, token.encode()))
+        return b"".join(parts)
+
+    async def get_by_path(self, request: pb.GetByPathRequest) -> bytes:
+        """Return a GetByPathResponse: the traces of a path."""
+        s3_path, domain, domain_id = self._requests.get_by_path(request)
+        trace, trace_ids = await self._traces.get_by_path(s3_path, domain=domain, domain_id=domain_id)
+        return pb.GetByPathResponse(trace=trace_message(trace), trace_ids=trace_ids).SerializeToString()
+
+    async def list_traces(self, request: pb.ListTracesRequest) -> bytes:
+        """Return a ListTracesResponse: a page of traces."""
+        listing = self._requests.list_traces(request)
+        traces, position = await self._traces.list_traces(listing.wanted, before=listing.before, count=listing.count)
+        parts: list[bytes] = []
+        size = 0
+        for trace in traces:
+            parts.append(embedded(_LISTED_TRACES, encode_trace(trace)))
+            size += len(parts[-1])
+            if size > PAGE_BYTES and trace is not traces[-1]:
+                position = trace.create_time, trace.trace_id
+                break
+        if position is not None:
+            token = make_page_token(listing.query, [position[0].isoformat(), position[1]])
+            parts.append(embedded(_LISTED_TOKEN, token.encode()))
+        return b"".join(parts)
+
+    async def wait_trace(self, request: pb.WaitTraceRequest, *, caller: str, remaining: float | None) -> bytes:
+        """Return a WaitTraceResponse when the trace is done, or when the time is up.
+
+        `remaining` is how many seconds the call's deadline leaves, None without one.
+        """
+        target, timeout = self._requests.wait_trace(request)
+        seconds = min(timeout, _LONGEST_WAIT).total_seconds()
+        if remaining is not None:
+            seconds = min(seconds, remaining * _SHARE_OF_DEADLINE)
+        until = asyncio.get_running_loop().time() + seconds
+        trace = await self._following.wait(target, until=until, caller=caller)
+        return b"" if trace is None else _with_trace(trace)
+
+    async def stream_trace(self, request: pb.StreamTraceRequest, *, caller: str) -> AsyncGenerator[bytes, None]:
+        """Yield StreamTraceResponses until the trace is done."""
+        target, cursor = self._requests.stream_trace(request)
+        async with aclosing(self._following.follow(target, cursor, caller=caller)) as items:
+            async for item in items:
+                if isinstance(item, Checkpoint):
+                    yield embedded(_STREAM_CHECKPOINT, _encode_checkpoint(item))
+                else:
+                    for event in item:
+                        yield embedded(_STREAM_EVENT, encode_event(event))
+
+
+def _with_trace(trace: Trace) -> bytes:
+    return embedded(_TRACE, encode_trace(trace))
+
+
+def _encode_checkpoint(checkpoint: Checkpoint) -> bytes:
+    message = pb.Checkpoint(
+        trace_id=checkpoint.trace_id,
+        sequence=checkpoint.sequence,
+        caught_up=checkpoint.caught_up,
+        done=checkpoint.done,
+        server_time=encode_time(checkpoint.server_time),
+    )
+    if checkpoint.read_time is not None:
+        message.read_time.CopyFrom(encode_time(checkpoint.read_time))
+    if checkpoint.last_heard_time is not None:
+        message.last_heard_time.CopyFrom(encode_time(checkpoint.last_heard_time))
+    if checkpoint.trace is not None:
+        message.trace.CopyFrom(trace_message(checkpoint.trace))
+    return message.SerializeToString()

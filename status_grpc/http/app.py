@@ -1,0 +1,92 @@
+"""Puts the HTTP edge together: the routes, and what is around every request."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from status_grpc.domain.errors import Draining, Internal, StatusError
+from status_grpc.http.connect import connect_routes
+from status_grpc.http.edge import Edge
+from status_grpc.http.errors import error_response, on_http_error, on_status_error
+from status_grpc.http.events import event_routes
+from status_grpc.http.health import health_routes
+from status_grpc.http.openlineage import lineage_routes
+
+log = structlog.get_logger(__name__)
+
+#: What browsers may read of an answer beside its body.
+_EXPOSED_HEADERS = ["Retry-After", "Grpc-Status", "Grpc-Message", "Grpc-Status-Details-Bin"]
+#: How long a browser may remember that it may call, in seconds.
+_CORS_SECONDS = 7200
+#: What is answered while the server drains: those who ask want to know about just that.
+_HEALTH_PATHS = ("/healthz", "/readyz")
+
+
+class HttpApp:
+    """The ASGI application."""
+
+    def __init__(self, edge: Edge, *, prefix: str = "") -> None:
+        #: Whether new requests are refused, health checks aside.
+        self.draining = False
+        self._prefix = prefix
+        self._app = Starlette(
+            routes=[*health_routes(edge), *connect_routes(edge), *event_routes(edge), *lineage_routes(edge)],
+            middleware=[
+                Middleware(
+                    CORSMiddleware,
+                    allow_origins=["*"],
+                    allow_methods=["GET", "POST"],
+                    allow_headers=["*"],
+                    expose_headers=_EXPOSED_HEADERS,
+                    max_age=_CORS_SECONDS,
+                ),
+                Middleware(_Guard, app_of=self),
+            ],
+            exception_handlers={StatusError: on_status_error, HTTPException: on_http_error},
+        )
+        self._app.router.redirect_slashes = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; its path may begin with the prefix."""
+        if self._prefix and scope["path"].startswith(self._prefix + "/"):
+            scope = {**scope, "path": scope["path"][len(self._prefix) :]}
+        await self._app(scope, receive, send)
+
+
+class _Guard:
+    """Refuses requests while the server drains, and answers what nobody foresaw with an id of the log's entry."""
+
+    def __init__(self, app: ASGIApp, app_of: HttpApp) -> None:
+        self._app = app
+        self._of = app_of
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def sending(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        if self._of.draining and scope["path"] not in _HEALTH_PATHS:
+            await error_response(Draining())(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, sending)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            incident = uuid.uuid4().hex[:12]
+            log.exception("request failed unexpectedly", method=scope["method"], incident=incident)
+            if started:
+                raise  # the connection is closed, so that nobody takes what was sent for the whole
+            error = Internal(f"the server failed; its log has the cause under {incident}", incident=incident)
+            await error_response(error)(scope, receive, send)

@@ -1,0 +1,40 @@
+"""What the routes of the HTTP edge are made with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.requests import HTTPConnection
+
+from status_grpc.domain.limits import Limits
+from status_grpc.edge.calls import StatusCalls
+from status_grpc.edge.requests import Requests
+from status_grpc.service.following import Following
+from status_grpc.service.traces import Traces
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """The use cases, and how this server is set."""
+
+    traces: Traces
+    following: Following
+    #: tracestatus.v1.StatusService by messages: requests in, encoded responses out.
+    calls: StatusCalls
+    requests: Requests
+    limits: Limits
+    #: Whether calls can be served: what the readiness of grpc.health.v1 says.
+    is_ready: Callable[[], bool]
+    #: How large the body of a request may be, in bytes.
+    max_request_bytes: int
+    #: How long a stream waits for a client that does not read, in seconds.
+    write_timeout_seconds: float
+
+
+def caller_of(connection: HTTPConnection) -> str:
+    """Return who calls, as far as limits are concerned: the peer's address without its port.
+
+    The one place of this edge that says so, as `rpc.servicer.caller_of` is of the other.
+    """
+    return connection.client.host if connection.client else ""

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 
 #: The revision of `migrations/` that this code was written for.
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 
 metadata = MetaData()
 
@@ -146,5 +146,27 @@ trace_paths = Table(
     Column("trace_id", Text, nullable=False),
     # GetByPath and following by path: read backwards, those created with the path come first, newest first.
     PrimaryKeyConstraint("s3_path", "created", "create_time", "trace_id"),
+    sqlite_with_rowid=False,
+)
+
+trace_datasets = Table(
+    "trace_datasets",
+    metadata,
+    # The bucket of the trace, as in trace_events.
+    Column("bucket", Integer, nullable=False),
+    Column("trace_id", Text, nullable=False),
+    # Whether the trace has written the dataset; otherwise it has read it.
+    Column("written", Boolean, nullable=False),
+    # A hash of uri and version (storage.lineage.dataset_key): both together may be longer than a key of PostgreSQL.
+    Column("dataset_key", Text, nullable=False),
+    Column("uri", Text, nullable=False),
+    Column("version", Text),
+    # The first event of the trace that said so, and when it was recorded.
+    Column("sequence", BigInteger, nullable=False),
+    Column("record_time", Instant, nullable=False),
+    # GetLineage: what has this trace read, what has it written? Also what keeps each dataset once in its trace.
+    PrimaryKeyConstraint("bucket", "trace_id", "written", "dataset_key"),
+    # GetLineage, read backwards: which traces have written this dataset, which have read it, the newest first?
+    Index("trace_datasets_by_uri", "uri", "written", "record_time", "trace_id"),
     sqlite_with_rowid=False,
 )

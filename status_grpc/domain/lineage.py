@@ -1,0 +1,67 @@
+"""Data lineage: which datasets the events of a trace say that it has read and written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from status_grpc.domain.events import Dataset, JsonObject
+from status_grpc.domain.limits import Limits
+
+#: The keys of `status_body` under which programs said what they read and wrote before events had `inputs` and
+#: `outputs`. Those of files hold paths; the others may hold anything, and count only where it is a URI.
+_INPUT_KEYS = ("files_incoming", "files", "input")
+_OUTPUT_KEYS = ("files_outgoing", "output")
+_KEYS_OF_FILES = frozenset({"files_incoming", "files", "files_outgoing"})
+#: All of them: a body that has none of these needs no further look.
+CONVENTION_KEYS = frozenset({*_INPUT_KEYS, *_OUTPUT_KEYS})
+
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S")
+#: Control characters, and halves of characters.
+_NEVER = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+#: What is said in the older way is held to the limits that `inputs` and `outputs` have by default.
+_LIMITS = Limits()
+
+
+def datasets_of(
+    inputs: Sequence[Dataset], outputs: Sequence[Dataset], status_body: JsonObject | None
+) -> tuple[list[Dataset], list[Dataset]]:
+    """Return what an event has read and what it has written, each dataset once, in the order in which it says so.
+
+    That is `inputs` and `outputs`, and behind them what the older convention says in `status_body`: `files_incoming`,
+    `files` (what a step copied or looked at) and `input` were read, `files_outgoing` and `output` were written. Each
+    of them holds a text, an object with `uri` and perhaps `version`, or a list of these. Under the keys of files a text
+    counts if it is a URI (`scheme://...`) or a path (has a "/"; "N/A" is none); under `input` and `output`, where
+    programs put all kinds of things, only if it is a URI. What does not count is left alone: the event has it.
+    """
+    read, written = dict.fromkeys(inputs), dict.fromkeys(outputs)
+    if status_body and not CONVENTION_KEYS.isdisjoint(status_body):
+        _add(read, status_body, _INPUT_KEYS)
+        _add(written, status_body, _OUTPUT_KEYS)
+    return list(read), list(written)
+
+
+def _add(datasets: dict[Dataset, None], status_body: JsonObject, keys: Sequence[str]) -> None:
+    for key in keys:
+        for dataset in _said(status_body.get(key), paths_count=key in _KEYS_OF_FILES):
+            if len(datasets) >= _LIMITS.datasets_per_event:
+                return
+            datasets[dataset] = None
+
+
+def _said(value: Any, *, paths_count: bool) -> Iterator[Dataset]:
+    for entry in value if isinstance(value, list) else (value,):
+        uri, version = (entry.get("uri"), entry.get("version")) if isinstance(entry, dict) else (entry, "")
+        if isinstance(uri, str) and _counts(uri, paths_count=paths_count):
+            yield Dataset(uri, version if isinstance(version, str) and _is_version(version) else "")
+
+
+def _counts(text: str, *, paths_count: bool) -> bool:
+    if not _URI.match(text) and not (paths_count and "/" in text.strip("/") and text.upper() != "N/A"):
+        return False
+    return text == text.strip() and not _NEVER.search(text) and len(text.encode()) <= _LIMITS.path_bytes
+
+
+def _is_version(text: str) -> bool:
+    return len(text) <= _LIMITS.name_length and not _NEVER.search(text)

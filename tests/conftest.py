@@ -1,9 +1,41 @@
-"""How all tests run; also puts this folder on the path, for `builders` and `strategies`."""
+"""How all tests run, and their PostgreSQL; also puts this folder on the path, for `builders` and `strategies`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
+from postgres import Cluster, Databases, own_cluster, shared_databases
 
 # No deadline: a busy machine is no defect. A failing example is printed in a form that can be pasted into a test.
 settings.register_profile("default", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
+
+
+@pytest.fixture(scope="session")
+def postgresql_databases() -> Iterator[Databases]:
+    """PostgreSQL for all tests of this process; it is started when the first test asks for it."""
+    with shared_databases() as databases:
+        yield databases
+
+
+@pytest.fixture
+def postgresql_url(postgresql_databases: Databases) -> Iterator[str]:
+    """The URL of a database of the test's own, which has the tables and no rows."""
+    with postgresql_databases.database() as url:
+        yield url
+
+
+@pytest.fixture
+def empty_postgresql_url(postgresql_databases: Databases) -> Iterator[str]:
+    """The URL of a database of the test's own without any tables."""
+    with postgresql_databases.database(empty=True) as url:
+        yield url
+
+
+@pytest.fixture
+def postgresql_cluster() -> Iterator[Cluster]:
+    """A PostgreSQL server of the test's own, which it may stop and start; `url` is that of an empty database."""
+    with own_cluster() as cluster:
+        yield cluster

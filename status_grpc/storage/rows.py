@@ -6,6 +6,7 @@ A dialect says how its driver takes and gives times; JSON is text in both direct
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -34,11 +35,21 @@ def bucket_of(create_time: datetime) -> int:
 
 
 def to_json(value: Any) -> str:
-    """Return the value as JSON text; integers of any size stay exact."""
+    """Return the value as JSON text; integers of any size stay exact, and a float is a float when it is read again."""
     try:
-        return orjson.dumps(value).decode()
+        text = orjson.dumps(value).decode()
     except TypeError:  # orjson stops at 64 bits
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _TOKEN.sub(_without_exponent, text) if _EXPONENT.search(text) else text
+
+
+# PostgreSQL keeps 1e22 as an integer, with what was rounded away as zeros: large floats are written out.
+_EXPONENT = re.compile(r"\d[eE]\+?\d+(?:[],}]|$)")
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|(-?\d+(?:\.\d+)?[eE]\+?\d+)')
+
+
+def _without_exponent(token: re.Match[str]) -> str:
+    return f"{float(token[1]):.1f}" if token[1] else token[0]
 
 
 #: The key of a trace and the columns that recording an event may change.

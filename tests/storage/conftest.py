@@ -15,7 +15,7 @@ from stores import EVENTS_PER_TRACE, OpenStore, opened
 
 from status_grpc.storage.store import Store
 
-ENGINES = ["sqlite"]
+ENGINES = ["sqlite", "postgresql"]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tracestatus.v1 import status_service_pb2 as pb
 from status_grpc.domain.errors import StatusError
 from status_grpc.domain.traces import Trace
 from status_grpc.edge.requests import Requests, valid_updates
-from status_grpc.service.following import Checkpoint, Following
+from status_grpc.service.following import Checkpoint, Following, FollowItem
 from status_grpc.service.traces import PAGE_BYTES, Receipt, Traces
 from status_grpc.wire.errors import encode_error
 from status_grpc.wire.events import encode_event
@@ -127,21 +127,32 @@ class StatusCalls:
 
     async def stream_trace(self, request: pb.StreamTraceRequest, *, caller: str) -> AsyncGenerator[bytes, None]:
         """Yield StreamTraceResponses until the trace is done."""
-        target, cursor = self._requests.stream_trace(request)
-        async with aclosing(self._following.follow(target, cursor, caller=caller)) as items:
+        async with aclosing(self.follow(request, caller=caller)) as items:
             async for item in items:
-                if isinstance(item, Checkpoint):
-                    yield embedded(_STREAM_CHECKPOINT, _encode_checkpoint(item))
-                else:
-                    for event in item:
-                        yield embedded(_STREAM_EVENT, encode_event(event))
+                for message in encode_item(item):
+                    yield message
+
+    def follow(self, request: pb.StreamTraceRequest, *, caller: str) -> AsyncGenerator[FollowItem, None]:
+        """Return what StreamTrace tells, to be encoded by whoever asks."""
+        target, cursor = self._requests.stream_trace(request)
+        return self._following.follow(target, cursor, caller=caller)
+
+
+def encode_item(item: FollowItem) -> Iterator[bytes]:
+    """Yield the StreamTraceResponses that tell it."""
+    if isinstance(item, Checkpoint):
+        yield embedded(_STREAM_CHECKPOINT, checkpoint_message(item).SerializeToString())
+    else:
+        for event in item:
+            yield embedded(_STREAM_EVENT, encode_event(event))
 
 
 def _with_trace(trace: Trace) -> bytes:
     return embedded(_TRACE, encode_trace(trace))
 
 
-def _encode_checkpoint(checkpoint: Checkpoint) -> bytes:
+def checkpoint_message(checkpoint: Checkpoint) -> pb.Checkpoint:
+    """Return the checkpoint as a message."""
     message = pb.Checkpoint(
         trace_id=checkpoint.trace_id,
         sequence=checkpoint.sequence,
@@ -155,4 +166,4 @@ def _encode_checkpoint(checkpoint: Checkpoint) -> bytes:
         message.last_heard_time.CopyFrom(encode_time(checkpoint.last_heard_time))
     if checkpoint.trace is not None:
         message.trace.CopyFrom(trace_message(checkpoint.trace))
-    return message.SerializeToString()
+    return message

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 
-import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from status_grpc.domain.errors import Draining, Internal, StatusError
+from status_grpc.domain.errors import Draining, StatusError
+from status_grpc.edge.incidents import unforeseen
 from status_grpc.http.connect import connect_routes
 from status_grpc.http.edge import Edge
 from status_grpc.http.errors import error_response, on_http_error, on_status_error
 from status_grpc.http.events import event_routes
 from status_grpc.http.health import health_routes
 from status_grpc.http.openlineage import lineage_routes
-
-log = structlog.get_logger(__name__)
 
 #: What browsers may read of an answer beside its body.
 _EXPOSED_HEADERS = ["Retry-After", "Grpc-Status", "Grpc-Message", "Grpc-Status-Details-Bin"]
@@ -84,9 +81,7 @@ class _Guard:
         except asyncio.CancelledError:
             raise
         except Exception:
-            incident = uuid.uuid4().hex[:12]
-            log.exception("request failed unexpectedly", method=scope["method"], incident=incident)
+            error = unforeseen(f"{scope['method']} of HTTP")
             if started:
                 raise  # the connection is closed, so that nobody takes what was sent for the whole
-            error = Internal(f"the server failed; its log has the cause under {incident}", incident=incident)
             await error_response(error)(scope, receive, send)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,8 @@ import grpc
 import structlog
 from grpc_interceptor.server import AsyncServerInterceptor
 
-from status_grpc.domain.errors import Draining, Internal, InvalidArgument, StatusError
+from status_grpc.domain.errors import Draining, InvalidArgument, StatusError
+from status_grpc.edge.incidents import unforeseen
 from status_grpc.rpc.handlers import SERVICE_NAME
 from status_grpc.wire.errors import CODES, DETAILS_KEY, encode_error
 from status_grpc.wire.parsing import Malformed
@@ -51,13 +51,11 @@ class CallInterceptor(AsyncServerInterceptor):
             error = raised
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
-        except Exception as unforeseen:
+        except Exception as failure:
             if context.done():
                 # The client is gone: what failed is the writing to it.
-                raise asyncio.CancelledError from unforeseen
-            incident = uuid.uuid4().hex[:12]
-            log.exception("call failed unexpectedly", method=method_name, incident=incident)
-            error = Internal(f"the server failed; its log has the cause under {incident}", incident=incident)
+                raise asyncio.CancelledError from failure
+            error = unforeseen(method_name)
         log.info("call failed", method=method_name, code=CODES[type(error)].name, reason=error.reason)
         await _abort(context, error)
 

@@ -1,0 +1,18 @@
+"""What nobody foresaw: its cause goes into the log, and an opaque id of it to the caller."""
+
+from __future__ import annotations
+
+import uuid
+
+import structlog
+
+from status_grpc.domain.errors import Internal
+
+log = structlog.get_logger(__name__)
+
+
+def unforeseen(method: str) -> Internal:
+    """Log the exception that is being handled, and return the error that the caller of `method` gets for it."""
+    incident = uuid.uuid4().hex[:12]
+    log.exception("call failed unexpectedly", method=method, incident=incident)
+    return Internal(f"the server failed; its log has the cause under {incident}", incident=incident)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from status_grpc.domain.events import Dataset, JsonObject
+from status_grpc.domain.events import Dataset, EventDraft, JsonObject, TraceEvent
 from status_grpc.domain.limits import Limits
 
 #: The keys of `status_body` under which programs said what they read and wrote before events had `inputs` and
@@ -22,6 +22,12 @@ _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S")
 _NEVER = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 #: What is said in the older way is held to the limits that `inputs` and `outputs` have by default.
 _LIMITS = Limits()
+
+
+def says_lineage(event: EventDraft | TraceEvent) -> bool:
+    """Return whether an event may say what it has read or written: most say nothing, and this is what that costs."""
+    body = event.status_body
+    return bool(event.inputs or event.outputs or (body and not CONVENTION_KEYS.isdisjoint(body)))
 
 
 def datasets_of(

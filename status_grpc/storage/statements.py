@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from status_grpc.storage.dialects import Database, Transaction
 from status_grpc.storage.rows import CHANGING_COLUMNS
-from status_grpc.storage.tables import trace_events, trace_paths, traces
+from status_grpc.storage.tables import trace_datasets, trace_events, trace_paths, traces
 
 #: How many rows one statement holds: a few different statements, so that each is prepared once and kept.
 _ROWS_PER_STATEMENT = (64, 32, 16, 8, 4, 2, 1)
@@ -94,6 +94,7 @@ class Statements:
         self.insert_traces = _insert(traces, dialect)
         self.insert_events = _insert(trace_events, dialect)
         self.insert_paths = _insert(trace_paths, dialect, ignore_existing=True)
+        self.insert_datasets = _insert(trace_datasets, dialect, ignore_existing=True)
         self.update_traces = _update(traces, CHANGING_COLUMNS, dialect)
 
         self.trace = sa.select(traces).where(traces.c.trace_id == sa.bindparam("trace_id"))

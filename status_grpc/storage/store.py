@@ -17,8 +17,11 @@ from status_grpc.domain.decisions import (
     keys_to_look_up,
 )
 from status_grpc.domain.events import TraceEvent
+from status_grpc.domain.lineage import says_lineage
 from status_grpc.domain.traces import Trace
 from status_grpc.storage.dialects import Database, Transaction
+from status_grpc.storage.lanes import Changes, Lane, changes_of
+from status_grpc.storage.lineage import dataset_rows
 from status_grpc.storage.listing import TraceFilter, list_traces
 from status_grpc.storage.rows import bucket_of
 from status_grpc.storage.statements import Statements
@@ -44,6 +47,7 @@ class _Batch:
     changed_traces: list[tuple[Any, ...]]
     events: list[tuple[Any, ...]]
     paths: list[tuple[Any, ...]]
+    datasets: list[tuple[Any, ...]]
 
 
 class Store:
@@ -53,6 +57,8 @@ class Store:
         self._database = database
         self._codec = database.codec
         self._sql = Statements(database)
+        #: The lane that this store numbers its commits in.
+        self.lane = Lane(database)
         self._events_per_trace = events_per_trace
 
     async def commit(self, commands: Sequence[Command]) -> list[Decision]:
@@ -60,14 +66,16 @@ class Store:
 
         Raises Unavailable when nothing, or it is unknown what, was stored: the same commands may be committed again.
         """
-        batch = await self._database.transact(
-            lambda transaction: self._look_up(transaction, commands),
-            lambda found: self._decide(commands, found),
-            self._write,
-        )
+        async with self.lane.commit():
+            batch = await self._database.transact(
+                lambda transaction: self._look_up(transaction, commands),
+                lambda found: self._decide(commands, found),
+                self._write,
+            )
         return batch.decisions
 
     def _look_up(self, transaction: Transaction, commands: Sequence[Command]) -> _Found:
+        self.lane.begin(transaction)
         # In the order of their ids: two transactions that lock the same traces never wait for each other in a circle.
         ids = sorted({command.trace_id for command in commands})
         keys = self._database.key_parameters([[trace_id] for trace_id in ids])
@@ -87,6 +95,7 @@ class Store:
         held = {row[0]: codec.trace(row) for row in found.traces}
         known = {(row[0], row[1]): KnownEvent(row[2], row[3]) for row in found.events}
         paths_before = {trace_id: trace.s3_path for trace_id, trace in held.items()}
+        sequences_before = {trace_id: trace.last_sequence for trace_id, trace in held.items()}
         deciding = Deciding(held, known, self._events_per_trace)
         decisions = deciding.decide_all(commands, now=datetime.now(UTC))
         states, created = deciding.traces, deciding.created
@@ -99,6 +108,7 @@ class Store:
                 for event, content_hash, size in deciding.recorded
             ],
             self._path_rows(deciding, paths_before),
+            self._dataset_rows(deciding),
         )
 
     def _write(self, transaction: Transaction, batch: _Batch) -> None:
@@ -107,6 +117,9 @@ class Store:
         sql.update_traces.execute(transaction, batch.changed_traces)
         sql.insert_events.execute(transaction, batch.events)
         sql.insert_paths.execute(transaction, batch.paths)
+        if batch.changes:
+            self.lane.write(transaction, batch.changes)
+        sql.insert_datasets.execute(transaction, batch.datasets)
 
     def _path_rows(self, deciding: Deciding, paths_before: dict[str, str]) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []
@@ -117,6 +130,14 @@ class Store:
                 rows.append((event.s3_path, event.sequence == 1, create_time, event.trace_id))
                 paths_before[event.trace_id] = paths_before.get(event.trace_id) or event.s3_path
         return rows
+
+    def _dataset_rows(self, deciding: Deciding) -> list[tuple[Any, ...]]:
+        return [
+            row
+            for event, _, _ in deciding.recorded
+            if says_lineage(event)
+            for row in dataset_rows(self._codec, event, bucket_of(deciding.traces[event.trace_id].create_time))
+        ]
 
     async def get_trace(self, trace_id: str) -> Trace | None:
         """Return the trace, or None when there is none."""

@@ -14,5 +14,5 @@ log = structlog.get_logger(__name__)
 def unforeseen(method: str) -> Internal:
     """Log the exception that is being handled, and return the error that the caller of `method` gets for it."""
     incident = uuid.uuid4().hex[:12]
-    log.exception("call failed unexpectedly", method=method, incident=incident)
+    log.error("call failed unexpectedly", method=method, incident=incident, exc_info=True)
     return Internal(f"the server failed; its log has the cause under {incident}", incident=incident)

@@ -80,8 +80,8 @@ class _Guard:
             await self._app(scope, receive, sending)
         except asyncio.CancelledError:
             raise
-        except Exception:
-            error = unforeseen(f"{scope['method']} of HTTP")
+        except Exception as failure:
+            error = unforeseen(failure, f"{scope['method']} of HTTP")
             if started:
                 raise  # the connection is closed, so that nobody takes what was sent for the whole
             await error_response(error)(scope, receive, send)

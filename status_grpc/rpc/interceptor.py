@@ -55,7 +55,7 @@ class CallInterceptor(AsyncServerInterceptor):
             if context.done():
                 # The client is gone: what failed is the writing to it.
                 raise asyncio.CancelledError from failure
-            error = unforeseen(method_name)
+            error = unforeseen(failure, method_name)
         log.info("call failed", method=method_name, code=CODES[type(error)].name, reason=error.reason)
         await _abort(context, error)
 

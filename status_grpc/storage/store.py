@@ -47,6 +47,7 @@ class _Batch:
     changed_traces: list[tuple[Any, ...]]
     events: list[tuple[Any, ...]]
     paths: list[tuple[Any, ...]]
+    changes: Changes
     datasets: list[tuple[Any, ...]]
 
 
@@ -108,6 +109,7 @@ class Store:
                 for event, content_hash, size in deciding.recorded
             ],
             self._path_rows(deciding, paths_before),
+            changes_of(deciding, sequences_before),
             self._dataset_rows(deciding),
         )
 
@@ -117,9 +119,9 @@ class Store:
         sql.update_traces.execute(transaction, batch.changed_traces)
         sql.insert_events.execute(transaction, batch.events)
         sql.insert_paths.execute(transaction, batch.paths)
+        sql.insert_datasets.execute(transaction, batch.datasets)
         if batch.changes:
             self.lane.write(transaction, batch.changes)
-        sql.insert_datasets.execute(transaction, batch.datasets)
 
     def _path_rows(self, deciding: Deciding, paths_before: dict[str, str]) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []

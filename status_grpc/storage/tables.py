@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 
 #: The revision of `migrations/` that this code was written for.
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 
 metadata = MetaData()
 
@@ -168,5 +168,33 @@ trace_datasets = Table(
     PrimaryKeyConstraint("bucket", "trace_id", "written", "dataset_key"),
     # GetLineage, read backwards: which traces have written this dataset, which have read it, the newest first?
     Index("trace_datasets_by_uri", "uri", "written", "record_time", "trace_id"),
+    sqlite_with_rowid=False,
+)
+
+# The lanes of the change feed (storage.lanes): each process that writes numbers its commits in a lane of its own.
+feed_lanes = Table(
+    "feed_lanes",
+    metadata,
+    Column("lane_id", Text, nullable=False),
+    # When its process was last known to be alive.
+    Column("seen_time", Instant, nullable=False),
+    # The commits up to this number are not kept any more.
+    Column("pruned_through", BigInteger, nullable=False),
+    # The number of its last row, which ends it; NULL while it goes on.
+    Column("last_number", BigInteger),
+    PrimaryKeyConstraint("lane_id"),
+)
+
+feed_commits = Table(
+    "feed_commits",
+    metadata,
+    Column("lane_id", Text, nullable=False),
+    # 1, 2, 3... in its lane, without a gap.
+    Column("number", BigInteger, nullable=False),
+    Column("commit_time", Instant, nullable=False),
+    # Trace id -> what the commit did to it (storage.lanes.TraceChange); empty in the row that ends the lane.
+    Column("changes", Json, nullable=False),
+    # The feed: the commits of a lane after a number. Also what keeps two from writing the same one.
+    PrimaryKeyConstraint("lane_id", "number"),
     sqlite_with_rowid=False,
 )

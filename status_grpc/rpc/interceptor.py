@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 import grpc
@@ -12,6 +13,7 @@ from grpc_interceptor.server import AsyncServerInterceptor
 
 from status_grpc.domain.errors import Draining, InvalidArgument, StatusError
 from status_grpc.edge.incidents import unforeseen
+from status_grpc.edge.observing import CallObserver
 from status_grpc.rpc.handlers import SERVICE_NAME
 from status_grpc.wire.errors import CODES, DETAILS_KEY, encode_error
 from status_grpc.wire.parsing import Malformed
@@ -20,13 +22,17 @@ _SERVICE_PREFIX = f"/{SERVICE_NAME}/"
 
 _GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
+#: An id that is not valid may be as long as a request; so much of it tells which it was.
+_LOGGED_CHARACTERS = 160
+
 log = structlog.get_logger(__name__)
 
 
 class CallInterceptor(AsyncServerInterceptor):
     """Runs a call and translates how it ended. Nothing ends as UNKNOWN, and no internal text leaves the server."""
 
-    def __init__(self) -> None:
+    def __init__(self, observer: CallObserver | None = None) -> None:
+        self._observer = observer
         #: Whether new calls to the service are refused, health checks and reflection aside.
         self.draining = False
 
@@ -38,6 +44,34 @@ class CallInterceptor(AsyncServerInterceptor):
         method_name: str,
     ) -> Any:
         """Run the call; abort it with the error's code and details when one is raised."""
+        observer = self._observer
+        if observer is None or not method_name.startswith(_SERVICE_PREFIX):
+            return await self._run(method, request_or_iterator, context, method_name)
+        name = method_name[len(_SERVICE_PREFIX) :]
+        observer.began(name)
+        began = perf_counter()
+        code = "CANCELLED"
+        try:
+            result = await self._run(method, request_or_iterator, context, method_name)
+            code = "OK"
+            return result
+        except grpc.aio.AbortError:
+            code = _GRPC_CODES[_number(context.code())].name
+            raise
+        except asyncio.CancelledError:
+            if context.time_remaining() == 0:
+                code = "DEADLINE_EXCEEDED"
+            raise
+        finally:
+            observer.ended(name, code, perf_counter() - began)
+
+    async def _run(
+        self,
+        method: Callable[[Any, Any], Any],
+        request_or_iterator: Any,
+        context: grpc.aio.ServicerContext[Any, Any],
+        method_name: str,
+    ) -> Any:
         try:
             if self.draining and method_name.startswith(_SERVICE_PREFIX):
                 raise Draining
@@ -56,8 +90,25 @@ class CallInterceptor(AsyncServerInterceptor):
                 # The client is gone: what failed is the writing to it.
                 raise asyncio.CancelledError from failure
             error = unforeseen(failure, method_name)
-        log.info("call failed", method=method_name, code=CODES[type(error)].name, reason=error.reason)
+        log.info(
+            "call failed",
+            method=method_name,
+            code=CODES[type(error)].name,
+            reason=error.reason,
+            trace_id=_trace_id(request_or_iterator),
+        )
         await _abort(context, error)
+
+
+def _trace_id(request: Any) -> str | None:
+    """Return the id of the trace that a request is about, None if it names none."""
+    found = getattr(request, "trace_id", "") or getattr(getattr(request, "event", None), "trace_id", "")
+    return found[:_LOGGED_CHARACTERS] or None
+
+
+def _number(code: Any) -> int:
+    """Return the number of a code, which gRPC keeps as it was given: one of its own, or a number."""
+    return int(code.value[0]) if isinstance(code, grpc.StatusCode) else int(code)
 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: StatusError) -> None:

@@ -104,6 +104,7 @@ class Following:
         self._settings = settings
         self._callers: dict[str, int] = {}
         self._followers = 0
+        self._seats: set[_Seat] = set()
         self._drain_began: float | None = None
         self._drain_seconds = 0.0
 
@@ -111,6 +112,14 @@ class Following:
     def followers(self) -> int:
         """How many follow or wait now."""
         return self._followers
+
+    def lags(self) -> list[int]:
+        """Return how many events each follower has yet to be given, of those that its feed knows."""
+        return [
+            max(0, feed.trace.last_sequence - seat.sequence)
+            for seat in list(self._seats)
+            if (feed := seat.feed) is not None and feed.trace is not None
+        ]
 
     def drain(self, seconds: float) -> None:
         """End all streams within so many seconds, spread over them so that their clients do not come back at once."""
@@ -137,8 +146,13 @@ class Following:
                 await self._wait(seat)
                 feed = await _unless_away(search.look())
             await self._check(feed, cursor)
-            async for item in self._follow_trace(feed, cursor, seat):
-                yield item
+            seat.feed, seat.sequence = feed, cursor.sequence
+            self._seats.add(seat)
+            try:
+                async for item in self._follow_trace(feed, cursor, seat):
+                    yield item
+            finally:
+                self._seats.discard(seat)
 
     async def _follow_trace(self, feed: TraceFeed, cursor: Cursor, seat: _Seat) -> AsyncGenerator[FollowItem, None]:
         sequence, event_id = cursor.sequence, cursor.event_id
@@ -150,7 +164,8 @@ class Following:
             assert trace is not None
             if events:
                 yield events
-                sequence, event_id = events[-1].sequence, events[-1].trace_event_id
+                seat.sequence = sequence = events[-1].sequence
+                event_id = events[-1].trace_event_id
                 seat.heard()
                 self._raise_if_over(seat)
             elif sequence < trace.last_sequence:  # the store could not be read
@@ -259,6 +274,9 @@ class _Seat:
         self.ends_at = now + settings.longest_seconds * random.uniform(0.9, 1.1)  # noqa: S311
         #: Where in the time of a drain its end lies, 0 to 1.
         self.place_in_drain = random.random()  # noqa: S311
+        #: What it follows, once that is known, and what it has been given of it.
+        self.feed: TraceFeed | None = None
+        self.sequence = 0
 
     def heard(self) -> None:
         """Note that the follower is being told something: the next checkpoint is due an interval from now."""

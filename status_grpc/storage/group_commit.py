@@ -6,6 +6,8 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Protocol
 
 import structlog
 
@@ -17,6 +19,13 @@ log = structlog.get_logger(__name__)
 Commit = Callable[[Sequence[Command]], Awaitable[list[Decision]]]
 
 
+class CommitObserver(Protocol):
+    """Is told of every transaction."""
+
+    def committed(self, commands: int, waited: float, took: float, *, failed: bool) -> None:
+        """Note a transaction: its commands, how long the first of them had waited for it, and its time, in seconds."""
+
+
 @dataclass(slots=True)
 class _Submission:
     """The commands of one caller: they share a transaction and keep their order."""
@@ -24,6 +33,8 @@ class _Submission:
     commands: Sequence[Command]
     size: int
     answer: asyncio.Future[list[Decision]] = field(repr=False)
+    #: When it was submitted, in the time of `perf_counter`; 0 when nobody wants to know.
+    submitted: float
 
 
 class GroupCommit:
@@ -39,8 +50,11 @@ class GroupCommit:
     #: How long a transaction waits for callers that are about to come back, in seconds. One caller alone never waits.
     PATIENCE_SECONDS = 0.004
 
-    def __init__(self, commit: Commit, *, queue_commands: int, queue_bytes: int) -> None:
+    def __init__(
+        self, commit: Commit, *, queue_commands: int, queue_bytes: int, observer: CommitObserver | None = None
+    ) -> None:
         self._commit = commit
+        self._observer = observer
         self._queue_commands = queue_commands
         self._queue_bytes = queue_bytes
         self._queue: deque[_Submission] = deque()
@@ -51,6 +65,11 @@ class GroupCommit:
         self._gathered: asyncio.Future[None] | None = None
         self._closing = False
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def queued(self) -> tuple[int, int]:
+        """How many commands wait to be committed, and how many bytes of events they hold."""
+        return self._queued_commands, self._queued_bytes
 
     def start(self) -> None:
         """Begin to commit."""
@@ -83,7 +102,8 @@ class GroupCommit:
         ):
             raise Overloaded("too many writes are waiting to be committed; try again shortly")
         answer: asyncio.Future[list[Decision]] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Submission(commands, size, answer))
+        submitted = perf_counter() if self._observer is not None else 0.0
+        self._queue.append(_Submission(commands, size, answer, submitted))
         self._queued_commands += len(commands)
         self._queued_bytes += size
         self._wake.set()
@@ -144,7 +164,7 @@ class GroupCommit:
     async def _commit_batch(self, batch: list[_Submission]) -> None:
         commands = [command for submission in batch for command in submission.commands]
         try:
-            decisions = await self._commit(commands)
+            decisions = await self._transact(commands, batch[0].submitted)
         except StatusError as error:
             for submission in batch:
                 _fail(submission, error)
@@ -156,6 +176,19 @@ class GroupCommit:
                 end = position + len(submission.commands)
                 _answer(submission, decisions[position:end])
                 position = end
+
+    async def _transact(self, commands: Sequence[Command], submitted: float) -> list[Decision]:
+        observer = self._observer
+        if observer is None:
+            return await self._commit(commands)
+        began = perf_counter()
+        failed = True
+        try:
+            decisions = await self._commit(commands)
+            failed = False
+            return decisions
+        finally:
+            observer.committed(len(commands), began - submitted, perf_counter() - began, failed=failed)
 
     async def _commit_apart(self, batch: list[_Submission], error: Exception) -> None:
         """Commit each submission by itself, and each command of one that fails again, so that the bad one is alone."""
@@ -175,16 +208,16 @@ class GroupCommit:
         for command in submission.commands:
             decision: Decision | None = stopped.get(command.trace_id)
             if decision is None:
-                decision = await self._commit_alone(command)
+                decision = await self._commit_alone(command, submission.submitted)
                 if isinstance(decision, StatusError) and decision.passing:
                     # What comes after it in its trace must not overtake it.
                     stopped[command.trace_id] = decision
             decisions.append(decision)
         _answer(submission, decisions)
 
-    async def _commit_alone(self, command: Command) -> Decision:
+    async def _commit_alone(self, command: Command, submitted: float) -> Decision:
         try:
-            return (await self._commit([command]))[0]
+            return (await self._transact([command], submitted))[0]
         except StatusError as error:
             return error
         except Exception:

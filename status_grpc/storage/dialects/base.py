@@ -42,6 +42,14 @@ class Database(ABC):
         """Close all connections, after what is running has ended."""
 
     @abstractmethod
+    def pools(self) -> dict[str, sa.QueuePool]:
+        """Return the pools of connections, by what they are for."""
+
+    def connections(self) -> dict[str, tuple[int, int]]:
+        """Return how many connections of each pool are in use, and how many it may have."""
+        return {name: (pool.checkedout(), pool.size()) for name, pool in self.pools().items()}
+
+    @abstractmethod
     async def write(self, work: Work[T]) -> T:
         """Run `work` as one transaction and return once it is durable; an exception rolls it back.
 

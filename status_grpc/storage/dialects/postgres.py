@@ -56,6 +56,7 @@ class PostgresDatabase(Database):
             "connect_args": arguments,
             "pool_pre_ping": True,
             "pool_recycle": 1800,
+            "hide_parameters": True,  # what people report has no place in a log
             "json_serializer": _same,
             "json_deserializer": _same,
         }
@@ -87,6 +88,9 @@ class PostgresDatabase(Database):
     async def close(self) -> None:
         await self._reading.dispose()
         await self._writing.dispose()
+
+    def pools(self) -> dict[str, sa.QueuePool]:
+        return {"write": self._writing.pool, "read": self._reading.pool}  # type: ignore[dict-item]
 
     async def write(self, work: Work[T]) -> T:
         return await uninterrupted(self._write(work))

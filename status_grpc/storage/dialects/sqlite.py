@@ -54,6 +54,7 @@ class SqliteDatabase(Database):
         self._writing = sa.create_engine(
             url.set(drivername="sqlite+pysqlite"),
             poolclass=sa.StaticPool,
+            hide_parameters=True,  # what people report has no place in a log
             connect_args={**arguments, "check_same_thread": False, "cached_statements": 512},
         )
         self.dialect = self._writing.dialect
@@ -63,6 +64,7 @@ class SqliteDatabase(Database):
             max_overflow=0,
             connect_args=arguments,
             isolation_level="AUTOCOMMIT",
+            hide_parameters=True,
         )
         sa.event.listen(self._writing, "connect", self._prepare_writer)
         sa.event.listen(self._writing, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
@@ -107,6 +109,9 @@ class SqliteDatabase(Database):
         async with self._lock:
             await self._in_thread(self._writing.dispose)
             self._thread.shutdown()
+
+    def pools(self) -> dict[str, sa.QueuePool]:
+        return {"read": self._reading.pool}  # type: ignore[dict-item]  # the writer is a single one
 
     async def write(self, work: Work[T]) -> T:
         async with self._lock:

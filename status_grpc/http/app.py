@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from status_grpc.domain.errors import Draining, StatusError
@@ -18,6 +20,7 @@ from status_grpc.http.errors import error_response, on_http_error, on_status_err
 from status_grpc.http.events import event_routes
 from status_grpc.http.health import health_routes
 from status_grpc.http.openlineage import lineage_routes
+from status_grpc.http.status import status_routes
 
 #: What browsers may read of an answer beside its body.
 _EXPOSED_HEADERS = ["Retry-After", "Grpc-Status", "Grpc-Message", "Grpc-Status-Details-Bin"]
@@ -30,17 +33,24 @@ _HEALTH_PATHS = ("/healthz", "/readyz")
 class HttpApp:
     """The ASGI application."""
 
-    def __init__(self, edge: Edge, *, prefix: str = "") -> None:
+    def __init__(self, edge: Edge, *, prefix: str = "", origins: Sequence[str] = ("*",)) -> None:
         #: Whether new requests are refused, health checks aside.
         self.draining = False
         self._prefix = prefix
+        self._upstream = edge.upstream
         self._app = Starlette(
-            routes=[*health_routes(edge), *connect_routes(edge), *event_routes(edge), *lineage_routes(edge)],
+            routes=[
+                *health_routes(edge),
+                *status_routes(edge),
+                *connect_routes(edge),
+                *event_routes(edge),
+                *lineage_routes(edge),
+            ],
             middleware=[
                 Middleware(
                     CORSMiddleware,
-                    allow_origins=["*"],
-                    allow_methods=["GET", "POST"],
+                    allow_origins=origins,
+                    allow_methods=["*"],
                     allow_headers=["*"],
                     expose_headers=_EXPOSED_HEADERS,
                     max_age=_CORS_SECONDS,
@@ -50,6 +60,11 @@ class HttpApp:
             exception_handlers={StatusError: on_status_error, HTTPException: on_http_error},
         )
         self._app.router.redirect_slashes = False
+
+    async def close(self) -> None:
+        """Let go of what requests have needed; no more may come."""
+        if self._upstream is not None:
+            await self._upstream.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; its path may begin with the prefix."""
@@ -78,8 +93,10 @@ class _Guard:
             return
         try:
             await self._app(scope, receive, sending)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, StatusError, HTTPException):
             raise
+        except ClientDisconnect:
+            pass  # nobody is there to be told
         except Exception as failure:
             error = unforeseen(failure, f"{scope['method']} of HTTP")
             if started:

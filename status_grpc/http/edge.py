@@ -10,6 +10,7 @@ from starlette.requests import HTTPConnection
 from status_grpc.domain.limits import Limits
 from status_grpc.edge.calls import StatusCalls
 from status_grpc.edge.requests import Requests
+from status_grpc.http.upstream import Upstream
 from status_grpc.service.following import Following
 from status_grpc.service.traces import Traces
 
@@ -30,6 +31,8 @@ class Edge:
     max_request_bytes: int
     #: How long a stream waits for a client that does not read, in seconds.
     write_timeout_seconds: float
+    #: The older service, for traces that only it knows.
+    upstream: Upstream | None = None
 
 
 def caller_of(connection: HTTPConnection) -> str:

@@ -83,6 +83,7 @@ class HttpServer:
         self._config.timeout_graceful_shutdown = seconds  # type: ignore[assignment]  # asyncio takes fractions, too
         self._server.should_exit = True
         await self._task
+        await self._app.close()
 
 
 class _Server(uvicorn.Server):

@@ -80,6 +80,7 @@ class StatusServer:
             from status_grpc.http.app import HttpApp
             from status_grpc.http.edge import Edge
             from status_grpc.http.server import HttpServer
+            from status_grpc.http.upstream import Upstream
         except ImportError as error:
             sentence = f"--http: {error.name} is missing: install HTTP with pip install 'status-grpc[http]'"
             raise SettingsError(sentence) from None
@@ -93,9 +94,11 @@ class StatusServer:
             is_ready=lambda: self._health.ready,
             max_request_bytes=settings.max_request_bytes,
             write_timeout_seconds=settings.write_timeout_seconds,
+            upstream=None if settings.legacy_upstream is None else Upstream(settings.legacy_upstream),
         )
+        origins = [origin.strip() for origin in settings.http_origins.split(",")]
         return HttpServer(
-            HttpApp(edge, prefix=settings.http_prefix),
+            HttpApp(edge, prefix=settings.http_prefix, origins=origins),
             tls_cert=settings.tls_cert,
             tls_key=settings.tls_key,
             client_ca=settings.tls_client_ca,

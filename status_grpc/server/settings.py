@@ -36,6 +36,15 @@ class Settings(BaseSettings):
         "",
         description="What the paths of HTTP requests may begin with, such as /status-api; without it they work, too.",
     )
+    http_origins: str = Field(
+        "*",
+        description="Which web pages may call over HTTP: origins such as https://example.com, with commas; * is all.",
+    )
+    legacy_upstream: str | None = Field(
+        None,
+        description="URL of the older status service, without /status: HTTP requests for traces that only it knows are "
+        "passed on to it.",
+    )
     insecure: bool = Field(
         False,
         description="Allow listening beyond this machine without TLS: anyone who can reach it can read and write.",
@@ -114,12 +123,21 @@ class Settings(BaseSettings):
             raise ValueError("must be a path without a slash at its end, such as /status-api")
         return prefix
 
+    @field_validator("legacy_upstream")
+    @classmethod
+    def _url(cls, url: str | None) -> str | None:
+        if url is not None and not re.fullmatch(r"https?://[^/\s?#]+[^\s?#]*", url):
+            raise ValueError("must be a URL such as https://example.com/status-api")
+        return url
+
     @model_validator(mode="after")
     def _fits_together(self) -> Settings:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key belong together: give both or neither")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ValueError("tls_client_ca needs tls_cert and tls_key")
+        if self.legacy_upstream is not None and self.http is None:
+            raise ValueError("legacy_upstream needs http: it is about HTTP requests")
         for address in filter(None, (self.listen, self.http)):
             self._check_exposure(address)
         return self

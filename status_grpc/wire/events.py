@@ -117,6 +117,13 @@ def _errors(message: trace_pb2.TraceEvent, limits: Limits, violations: list[Fiel
     )
 
 
+def keep_message(draft: EventDraft) -> int:
+    """Make the message of a draft that did not come as one, keep it with the draft, and return its size in bytes."""
+    message = draft.encodings[_REQUESTED] = draft_message(draft)
+    draft.encoded_bytes = message.ByteSize()
+    return draft.encoded_bytes
+
+
 def encode_event(event: TraceEvent) -> bytes:
     """Return the event's encoding, made once and kept with the event."""
     encoded: bytes | None = event.encodings.get(_ENCODED)

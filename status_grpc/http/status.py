@@ -1,0 +1,173 @@
+"""The contract of the older status service: create, update, get, find by path. Its clients work unchanged."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from status_grpc.domain.errors import FieldViolation, InvalidArgument, PathNotFound, TraceNotFound
+from status_grpc.domain.events import EventDraft, TraceEventStatus, TraceStatus
+from status_grpc.domain.ids import derived_event_id
+from status_grpc.domain.validation import DraftRules, check_id, check_path, raise_if_any
+from status_grpc.http.bodies import read_object, to_json
+from status_grpc.http.edge import Edge
+from status_grpc.service.fingerprint import fingerprint
+from status_grpc.service.traces import TracePage, Update
+from status_grpc.wire.events import keep_message
+from status_grpc.wire.old_events import REQUIRED_TO_CREATE, REQUIRED_TO_UPDATE, old_event, read_old_event
+
+#: How many events are read from the store at a time.
+_EVENTS_AT_A_TIME = 500
+_JSON = "application/json"
+
+
+def status_routes(edge: Edge) -> list[BaseRoute]:
+    """Return the routes of /status and /status-from-path."""
+    routes = _Status(edge)
+    return [
+        Route("/status", routes.create, methods=["POST"]),
+        # A path: an id may hold a slash, which arrives as %2F and is decoded by then. So may base64.
+        Route("/status/{trace_id:path}", routes.trace, methods=["GET", "POST"]),
+        Route("/status-from-path/{path:path}", routes.find, methods=["GET"]),
+    ]
+
+
+class _Status:
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+        self._rules = DraftRules(edge.limits)
+
+    async def create(self, request: Request) -> Response:
+        """Start a trace. Its ids are new and it is STARTED and OK, whatever the caller says."""
+        body, _ = await read_object(request, self._edge.max_request_bytes)
+        violations: list[FieldViolation] = []
+        draft = read_old_event(body, self._edge.limits, violations, required=REQUIRED_TO_CREATE)
+        draft = replace(
+            draft,
+            trace_id="",
+            trace_event_id="",
+            trace_status=TraceStatus.STARTED,
+            trace_event_status=TraceEventStatus.OK,
+        )
+        if not violations:
+            self._rules.check_create(draft, violations)
+        self._check_size(draft, violations)
+        trace, _event = await self._edge.traces.create(draft, expire_time=None)
+        return _answer({"trace_id": trace.trace_id})
+
+    async def trace(self, request: Request) -> Response:
+        """Append an event to a trace, or return its events."""
+        trace_id = request.path_params["trace_id"]
+        if request.method == "POST":
+            return await self._update(request, trace_id)
+        return await self._get(request, trace_id)
+
+    async def _update(self, request: Request, trace_id: str) -> Response:
+        self._check_id(trace_id)
+        value, body = await read_object(request, self._edge.max_request_bytes)
+        upstream = self._edge.upstream
+        if upstream is None:
+            return await self._append(trace_id, value)
+        try:
+            return await self._append(trace_id, value)
+        except InvalidArgument:
+            # What the older service may record of its own traces is not ours to say.
+            if await self._is_here(trace_id):
+                raise
+        except TraceNotFound:
+            pass
+        return await upstream.pass_on(request, f"/status/{quote(trace_id, safe='')}", body)
+
+    async def _is_here(self, trace_id: str) -> bool:
+        try:
+            await self._edge.traces.get_trace(trace_id, after=0, count=1)
+        except TraceNotFound:
+            return False
+        return True
+
+    async def _append(self, trace_id: str, value: dict[str, Any]) -> Response:
+        violations: list[FieldViolation] = []
+        draft = read_old_event(value, self._edge.limits, violations, required=REQUIRED_TO_UPDATE)
+        draft = replace(draft, trace_id=trace_id, trace_event_id="")
+        if not violations:
+            self._rules.check_update(draft, violations)
+        self._check_size(draft, violations)
+        # The older clients send an event again when they have not seen the answer, and give it no id: the same content
+        # (times to the microsecond included) is the same event, and recorded once.
+        draft.trace_event_id = derived_event_id("http", trace_id, fingerprint(draft))
+        _, event = await self._edge.traces.update(Update(draft))
+        return _answer(old_event(event))
+
+    async def _get(self, request: Request, trace_id: str) -> Response:
+        self._check_id(trace_id)
+        try:
+            page = await self._page(trace_id, 0)
+        except TraceNotFound:
+            if self._edge.upstream is None:
+                raise
+            return await self._edge.upstream.pass_on(request, f"/status/{quote(trace_id, safe='')}")
+        if page.complete:
+            return _answer([old_event(event) for event in page.events])
+        return StreamingResponse(self._events(page), media_type=_JSON)
+
+    async def _page(self, trace_id: str, after: int) -> TracePage:
+        return await self._edge.traces.get_trace(trace_id, after=after, count=_EVENTS_AT_A_TIME)
+
+    async def _events(self, page: TracePage) -> AsyncIterator[bytes]:
+        """Yield the list of all events from this first page on, without ever holding more than a page of them."""
+        separator = b"["
+        while page.events:
+            yield separator + b",".join(to_json(old_event(event)) for event in page.events)
+            if page.complete:
+                break
+            separator = b","
+            page = await self._page(page.trace.trace_id, page.events[-1].sequence)
+        yield b"]"
+
+    async def find(self, request: Request) -> Response:
+        """Return the id of the trace of a path: the newest one that was created with it."""
+        violations: list[FieldViolation] = []
+        encoded = request.path_params["path"]
+        s3_path = _decoded(encoded)
+        check_path("path", s3_path, self._edge.limits, violations)
+        raise_if_any(violations)
+        try:
+            trace, _ = await self._edge.traces.get_by_path(s3_path, domain="", domain_id="")
+        except PathNotFound:
+            if self._edge.upstream is None:
+                raise
+            return await self._edge.upstream.pass_on(request, f"/status-from-path/{quote(encoded, safe='')}")
+        return _answer({"id": trace.trace_id, "trace_id": trace.trace_id})
+
+    def _check_id(self, trace_id: str) -> None:
+        violations: list[FieldViolation] = []
+        check_id("trace_id", trace_id, self._edge.limits, violations)
+        raise_if_any(violations)
+
+    def _check_size(self, draft: EventDraft, violations: list[FieldViolation]) -> None:
+        """Raise InvalidArgument for the violations, or for an event that is too large over gRPC."""
+        raise_if_any(violations)
+        size = keep_message(draft)
+        most = self._edge.limits.event_bytes
+        if size > most:
+            raise InvalidArgument([FieldViolation("body", f"takes {size} bytes as an encoded event, more than {most}")])
+
+
+def _decoded(path: str) -> str:
+    try:
+        return base64.b64decode(path.encode("ascii"), validate=True).decode()
+    except (binascii.Error, ValueError):
+        raise InvalidArgument([FieldViolation("path", "is not a path in base64 (of UTF-8)")]) from None
+
+
+def _answer(value: Any) -> Response:
+    return Response(to_json(value), HTTPStatus.OK, media_type=_JSON)

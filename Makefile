@@ -9,7 +9,7 @@ PROTOS := $(wildcard protos/tracestatus/v1/*.proto)
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format generate check-generated released bench lock clean
+.PHONY: help setup demo serve test test-protobuf test-long check format generate check-generated released bench lock clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
@@ -29,6 +29,20 @@ serve: $(READY) ## run the server on 127.0.0.1:50051 with status-grpc.db in this
 
 test: $(READY) ## run all tests
 	$(BIN)/python -m pytest -n 2
+
+# The client's suite on a protobuf that callers may have instead of ours: in an environment of its own, on the wheel.
+PROTOBUF ?= 6.33
+PROTOBUF_VENV = .cache/protobuf-$(PROTOBUF)
+test-protobuf: ## run the tests of client and command line on another protobuf (PROTOBUF=6.33)
+	$(PYTHON) -m venv $(PROTOBUF_VENV)
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(PROTOBUF_VENV)/bin/python -m pip install --quiet -r requirements/dev.txt \
+		'protobuf==$(PROTOBUF).*' '.[all]'
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(PROTOBUF_VENV)/bin/python -m pip install --quiet --no-deps --force-reinstall .
+	$(PROTOBUF_VENV)/bin/python -m pip list | grep -i -E '^(protobuf|grpcio) '
+	$(PROTOBUF_VENV)/bin/pytest -n 2 tests/client tests/cli
+
+test-long: $(READY) ## run the test that kills the server every second for a minute, under 50 writers and 50 followers
+	STATUS_GRPC_LONG_TESTS=1 $(BIN)/python -m pytest --timeout 400 -rP tests/client/test_client_chaos.py
 
 check: $(READY) check-generated ## format, lint, types, import contracts, protos, generated code
 	$(BIN)/ruff format --check .

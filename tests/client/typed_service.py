@@ -1,4 +1,4 @@
-"""A pipeline service that uses everything typed: mypy --strict must accept it (test_client_typing.py)."""
+"""A pipeline service that uses everything typed: mypy --strict must accept it (test_client_installed.py)."""
 
 from __future__ import annotations
 

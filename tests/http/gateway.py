@@ -1,0 +1,89 @@
+"""`status-grpc serve --http` as a process: both edges of one server, on ports and a database that stay the same."""
+
+from __future__ import annotations
+
+import select
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+#: Long enough for the slowest machine: only a server that never comes up or never goes down reaches it.
+PATIENCE = 60.0
+
+
+class Gateway:
+    def __init__(self, folder: Path, *flags: str) -> None:
+        self.folder = folder
+        self.flags = flags
+        self.grpc, self.http = (f"127.0.0.1:{port}" for port in _free_ports(2))
+        self.process: subprocess.Popen[str] | None = None
+        self._log = folder / "server.log"
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.http}"
+
+    @property
+    def log(self) -> str:
+        """What the server has written to standard error, over all its starts."""
+        return self._log.read_text()
+
+    def start(self) -> Gateway:
+        command = [sys.executable, "-P", "-m", "status_grpc.cli.main", "serve", "--listen", self.grpc]
+        command += ["--http", self.http, "--database-url", f"sqlite+aiosqlite:///{self.folder / 'traces.db'}"]
+        with self._log.open("a") as log:
+            self.process = subprocess.Popen(
+                [*command, *self.flags], stdout=subprocess.PIPE, stderr=log, text=True, cwd=self.folder
+            )
+        assert self.process.stdout is not None
+        ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
+        line = self.process.stdout.readline() if ready else ""
+        assert line == f"status-grpc is listening on {self.grpc} and {self.url}\n", (line, self.log)
+        return self
+
+    def terminate(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> int:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        code = self.process.wait(PATIENCE)
+        self.process.stdout.close()
+        self.process = None
+        return code
+
+    def stop(self) -> int:
+        """Drain the server and wait for its end; return its exit code."""
+        self.terminate()
+        return self.wait()
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.wait()
+
+    def memory(self) -> int:
+        """Return the most memory that the process has held, in bytes."""
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status")
+        if status.exists():
+            peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+            return int(peak.split()[1]) * 1024
+        answer = subprocess.run(
+            ["ps", "-o", "rss=", "-p", str(self.process.pid)], check=True, capture_output=True, text=True
+        )
+        return int(answer.stdout) * 1024
+
+
+def _free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()

@@ -89,7 +89,7 @@ class CallInterceptor(AsyncServerInterceptor):
             if context.done():
                 # The client is gone: what failed is the writing to it.
                 raise asyncio.CancelledError from failure
-            error = unforeseen(failure, method_name)
+            error = unforeseen(failure, method_name, trace_id=_trace_id(request_or_iterator))
         log.info(
             "call failed",
             method=method_name,

@@ -29,6 +29,7 @@ from status_grpc.storage.store import Store
 
 if TYPE_CHECKING:
     from status_grpc.http.server import HttpServer
+    from status_grpc.server.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -46,11 +47,15 @@ class StatusServer:
     def __init__(self, settings: Settings) -> None:
         limits = settings.event_limits()
         self._settings = settings
+        self._metrics = None if settings.metrics is None else _new_metrics()
         self._database = open_database(settings.database_url)
         self._store = Store(self._database, events_per_trace=limits.events_per_trace)
         self._feeds = Feeds(self._store, poll_seconds=settings.poll_seconds)
         self._writer = GroupCommit(
-            self._commit, queue_commands=settings.queue_commands, queue_bytes=settings.queue_bytes
+            self._commit,
+            queue_commands=settings.queue_commands,
+            queue_bytes=settings.queue_bytes,
+            observer=self._metrics,
         )
         traces = Traces(self._store, self._writer, expire_after_seconds=settings.expire_after_seconds)
         self._following = Following(
@@ -68,12 +73,20 @@ class StatusServer:
         requests = Requests(limits)
         calls = StatusCalls(traces, self._following, requests)
         servicer = StatusServicer(calls, write_timeout_seconds=settings.write_timeout_seconds)
-        self._interceptor = CallInterceptor()
+        self._interceptor = CallInterceptor(self._metrics)
         self._grpc = grpc.aio.server(interceptors=[self._interceptor], options=_server_options(settings))
         self._grpc.add_generic_rpc_handlers(
             (status_service_handler(servicer), *standard_handlers(self._health.servicer))
         )
         self._http = None if settings.http is None else self._http_server(traces, calls, requests)
+        if self._metrics is not None:
+            self._metrics.look_at(
+                writer=self._writer,
+                following=self._following,
+                feeds=self._feeds,
+                database=self._database,
+                health=self._health,
+            )
 
     def _http_server(self, traces: Traces, calls: StatusCalls, requests: Requests) -> HttpServer:
         try:
@@ -110,6 +123,8 @@ class StatusServer:
         Raises SettingsError when the address is taken or a TLS file cannot be read, SchemaMismatch when the database
         has another release's schema, and Unavailable when it cannot be opened.
         """
+        if self._metrics is not None:  # first of all: they tell how it is while the database is away
+            self._serve_metrics(self._metrics)
         await self._database.open()
         await self._database.write(upgrade if self._database.upgrades_at_start else require_current)
         self._writer.start()
@@ -147,6 +162,22 @@ class StatusServer:
             raise SettingsError(f"--http {settings.http}: {error.strerror or error}") from error
         return f"{'http' if settings.tls_cert is None else 'https'}://{_with_port(settings.http, bound)}"
 
+    def _serve_metrics(self, metrics: Metrics) -> None:
+        settings = self._settings
+        assert settings.metrics is not None
+        host, _, port = settings.metrics.rpartition(":")
+        try:
+            bound = metrics.serve(
+                host.strip("[]"),
+                int(port),
+                cert=settings.tls_cert,
+                key=settings.tls_key,
+                client_ca=settings.tls_client_ca,
+            )
+        except OSError as error:
+            raise SettingsError(f"--metrics {settings.metrics}: {error.strerror or error}") from error
+        log.info("serving metrics", address=_with_port(settings.metrics, bound))
+
     async def stop(self, drain_seconds: float | None = None) -> None:
         """Drain and stop: no new calls, streams end spread over the time, writes under way are committed first."""
         seconds = self._settings.drain_seconds if drain_seconds is None else drain_seconds
@@ -166,11 +197,21 @@ class StatusServer:
         await self._feeds.close()
         await self._writer.close()
         await self._database.close()
+        if self._metrics is not None:
+            await asyncio.to_thread(self._metrics.close)
 
     async def _commit(self, commands: Sequence[Command]) -> list[Decision]:
         decisions = await self._store.commit(commands)
         self._feeds.publish(decisions)
+        if self._metrics is not None:
+            self._metrics.decided(decisions)
         return decisions
+
+
+def _new_metrics() -> Metrics:
+    from status_grpc.server.metrics import Metrics
+
+    return Metrics()
 
 
 def _server_options(settings: Settings) -> list[tuple[str, int]]:

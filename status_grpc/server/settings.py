@@ -58,6 +58,10 @@ class Settings(BaseSettings):
         "sqlite+aiosqlite:///status-grpc.db",
         description="SQLAlchemy URL of the database. The default is a file in the current folder.",
     )
+    metrics: str | None = Field(
+        None,
+        description="HOST:PORT to serve Prometheus metrics on; port 0 picks a free one. Default: no metrics.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
     log_format: Literal["json", "console"] = Field(
         "json", description="Logs go to standard error: one JSON object a line, or for people."
@@ -107,7 +111,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name} must be at least 1")
         return limits
 
-    @field_validator("http")
+    @field_validator("http", "metrics")
     @classmethod
     def _host_and_port(cls, address: str | None) -> str | None:
         if address is not None:
@@ -138,7 +142,7 @@ class Settings(BaseSettings):
             raise ValueError("tls_client_ca needs tls_cert and tls_key")
         if self.legacy_upstream is not None and self.http is None:
             raise ValueError("legacy_upstream needs http: it is about HTTP requests")
-        for address in filter(None, (self.listen, self.http)):
+        for address in filter(None, (self.listen, self.http, self.metrics)):
             self._check_exposure(address)
         return self
 

@@ -24,7 +24,9 @@ def configure_logs(level: str, style: str) -> None:
         renderer = structlog.processors.JSONRenderer(lambda event, **_: orjson.dumps(event, default=str).decode())
         last = [structlog.processors.format_exc_info, renderer]
     else:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # The default of structlog also prints the variables of every frame: what people report has no place in a log.
+        traceback = structlog.dev.plain_traceback
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=traceback)
         last = [renderer]
     structlog.configure(
         processors=[*_SHARED, *last],

@@ -17,6 +17,7 @@ CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["import
 VIOLATIONS = {
     "A module imports only from floors below its own": ("wire/times.py", "import status_grpc.storage.rows"),
     "The client needs wire, domain and the stubs, and no server code": ("client/values.py", "import structlog"),
+    "The adapters of AWS are clients like any other": ("aws/router.py", "import status_grpc.server.settings"),
     "Client commands need no server code": ("cli/texts.py", "import status_grpc.server.settings"),
     "The use cases and the tables know no gRPC and no protobuf": ("service/traces.py", "import grpc"),
     "The use cases and what is above them know no SQL": ("service/traces.py", "import sqlalchemy"),

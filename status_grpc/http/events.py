@@ -1,12 +1,180 @@
-"""Following a trace by Server-Sent Events."""
+"""Following a trace by Server-Sent Events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+
+    GET /v1/traces/{trace_id}/events     a trace
+    GET /v1/events?s3_path=...           the newest trace created with a path
+
+The query holds the other fields of StreamTraceRequest. What is sent:
+
+- for each event of the trace a message: its JSON as data, its sequence as id, without a type;
+- `checkpoint`: where the stream stands, a Checkpoint as JSON; one every 15 s says that the stream is alive;
+- `done`, the last: the final checkpoint. Its id makes the next request end with 204: a browser then stops asking;
+- `failed`: the stream cannot be resumed; its empty id makes a browser begin anew.
+
+A browser connects again by itself, with the last id it saw as Last-Event-ID, and gets what follows after it.
+"""
 
 from __future__ import annotations
 
-from starlette.routing import BaseRoute
+import json
+import math
+import re
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from http import HTTPStatus
+from typing import Any
 
-from status_grpc.http.edge import Edge
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+from tracestatus.v1 import status_service_pb2 as pb
+
+from status_grpc.domain.errors import FieldViolation, InvalidArgument, PassingError, SlowReader, StatusError
+from status_grpc.edge.calls import checkpoint_message
+from status_grpc.edge.incidents import unforeseen
+from status_grpc.http.edge import Edge, caller_of
+from status_grpc.http.streaming import STREAM_HEADERS, bounded, cut
+from status_grpc.service.following import Checkpoint, FollowItem
+from status_grpc.wire.errors import CODES
+from status_grpc.wire.json_messages import event_json, message_json, parse_json
+from status_grpc.wire.parsing import Malformed
+
+_TYPE = "text/event-stream"
+#: How long a browser waits before it connects again, in milliseconds, unless it is told otherwise.
+_RETRY_MILLISECONDS = 1000
+#: The id of `done`.
+_DONE = "done"
+#: The other ids: the sequence of an event; with its trace, if the request names a path; and, while there is no trace
+#: yet, the time from which on one counts as new.
+_ID = re.compile(r"(?P<after_sequence>\d{1,19})(?:@(?P<trace_id>.+))?|@(?P<created_after>.+)")
+_FLAGS = {"true": True, "1": True, "": True, "false": False, "0": False}
+
+log = structlog.get_logger(__name__)
 
 
-def event_routes(_: Edge) -> list[BaseRoute]:
-    """Return the routes of /v1/traces/{id}/events."""
-    return []
+def event_routes(edge: Edge) -> list[BaseRoute]:
+    """Return the routes of events."""
+    events = _Events(edge)
+    return [
+        Route("/v1/traces/{trace_id:path}/events", events, methods=["GET"]),
+        Route("/v1/events", events, methods=["GET"]),
+    ]
+
+
+class _Events:
+    """The ASGI application behind the routes."""
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request. Raises what is wrong with it."""
+        request = Request(scope, receive)
+        if request.method != "GET":
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "GET"})
+        if request.headers.get("last-event-id") == _DONE:
+            await Response(status_code=HTTPStatus.NO_CONTENT)(scope, receive, send)
+            return
+        wanted = _read(request)
+        async with aclosing(self._edge.calls.follow(wanted, caller=caller_of(request))) as items:
+            try:
+                # What is wrong shows before the answer begins, so that its status can say so.
+                first = await anext(items)
+            except PassingError as error:
+                if not wants_events(request):
+                    raise
+                response: Response = come_back(error)
+            else:
+                blocks = _blocks(first, items, by_path=wanted.WhichOneof("target") == "s3_path")
+                response = StreamingResponse(blocks, headers=STREAM_HEADERS, media_type=_TYPE)
+            try:
+                await response(scope, receive, bounded(send, self._edge.write_timeout_seconds))
+            except SlowReader as error:
+                log.info("call failed", method="events", reason=error.reason)
+                await cut(scope, receive)
+
+
+def wants_events(request: Request) -> bool:
+    """Return whether the request comes from a browser's EventSource, or from what says that it is like one."""
+    return _TYPE in request.headers.get("accept", "")
+
+
+def come_back(error: PassingError) -> Response:
+    """Return an empty stream that says when to come back: after any status but 200 an EventSource never does."""
+    return Response(b"".join(_come_back(error)), headers=STREAM_HEADERS, media_type=_TYPE)
+
+
+def _come_back(error: PassingError) -> Iterator[bytes]:
+    milliseconds = max(_RETRY_MILLISECONDS, math.ceil(error.retry_after.total_seconds() * 1000))
+    yield b"retry: %d\n: %b\n\n" % (milliseconds, error.message.encode())
+
+
+def _read(request: Request) -> pb.StreamTraceRequest:
+    """Return what is to be followed. Raises InvalidArgument."""
+    violations: list[FieldViolation] = []
+    fields: dict[str, Any] = {}
+    for name, text in [*request.path_params.items(), *request.query_params.multi_items()]:
+        if name in fields:
+            violations.append(FieldViolation(name, "is given twice"))
+        is_flag = name in ("wait_for_trace", "waitForTrace", "new_only", "newOnly")
+        fields[name] = _FLAGS.get(text.lower(), text) if is_flag else text
+    last_id = request.headers.get("last-event-id")
+    if last_id:
+        match = _ID.fullmatch(last_id)
+        if match is None:
+            violations.append(FieldViolation("Last-Event-ID", "is not the id of an event of this stream"))
+        else:
+            fields = _resumed(fields, match)
+    if violations:
+        raise InvalidArgument(violations)
+    wanted = parse_json(pb.StreamTraceRequest, json.dumps(fields).encode())
+    if isinstance(wanted, Malformed):
+        raise InvalidArgument([wanted.violation])
+    return wanted
+
+
+def _resumed(fields: dict[str, Any], last_id: re.Match[str]) -> dict[str, Any]:
+    """Return the fields of a request that goes on after what was seen last."""
+    told = {name: value for name, value in last_id.groupdict().items() if value is not None}
+    if "trace_id" in told:
+        # The path may mean another trace by now: go on with the one that was followed.
+        return told
+    return {name: value for name, value in fields.items() if not name.startswith("after")} | told
+
+
+async def _blocks(
+    first: FollowItem, items: AsyncGenerator[FollowItem, None], *, by_path: bool
+) -> AsyncGenerator[bytes, None]:
+    """Yield the stream, to its end."""
+    yield b"retry: %d\n\n" % _RETRY_MILLISECONDS
+    try:
+        for block in _tell(first, by_path=by_path):
+            yield block
+        async for item in items:
+            for block in _tell(item, by_path=by_path):
+                yield block
+    except PassingError as error:
+        for block in _come_back(error):
+            yield block
+    except StatusError as error:
+        content = {"code": CODES[type(error)].name.lower(), "message": error.message}
+        yield b"event: failed\nid:\ndata: %b\n\n" % json.dumps(content).encode()
+    except Exception as failure:
+        yield b": %b\n\n" % unforeseen(failure, "events").message.encode()
+
+
+def _tell(item: FollowItem, *, by_path: bool) -> Iterator[bytes]:
+    """Yield the blocks that tell it."""
+    if isinstance(item, Checkpoint):
+        kind, last_id = b"checkpoint", b""
+        if item.done:
+            kind, last_id = b"done", b"id: %b\n" % _DONE.encode()
+        elif by_path and not item.trace_id:
+            last_id = b"id: @%b\n" % item.server_time.isoformat().encode()
+        yield b"event: %b\n%bdata: %b\n\n" % (kind, last_id, message_json(checkpoint_message(item)))
+        return
+    for event in item:
+        place = f"{event.sequence}@{event.trace_id}" if by_path else str(event.sequence)
+        yield b"id: %b\ndata: %b\n\n" % (place.encode(), event_json(event))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import TypeVar, cast
 
 from google.protobuf import json_format
@@ -11,7 +12,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from status_grpc.domain.errors import FieldViolation
-from status_grpc.domain.events import TraceEvent
+from status_grpc.domain.events import ErrorDetail, JsonObject, TraceEvent
 from status_grpc.wire.events import event_message
 from status_grpc.wire.parsing import Malformed
 
@@ -59,16 +60,26 @@ def event_json(event: TraceEvent) -> bytes:
     """
     encoded: bytes | None = event.encodings.get(_JSON)
     if encoded is None:
-        fields = json_format.MessageToDict(event_message(event))
+        # Its Structs are left out of the message: they would be converted twice only to be replaced.
+        plain = replace(event, status_body=None, meta=None, errors=())
+        fields = json_format.MessageToDict(event_message(plain))
         if event.status_body is not None:
             fields["statusBody"] = event.status_body
         if event.meta is not None:
             fields["meta"] = event.meta
-        for error, known in zip(fields.get("errors", ()), event.errors, strict=True):
-            if known.details is not None:
-                error["details"] = known.details
+        if event.errors:
+            fields["errors"] = [_error(error) for error in event.errors]
         encoded = event.encodings[_JSON] = _dumps(fields)
     return encoded
+
+
+def _error(error: ErrorDetail) -> JsonObject:
+    said: JsonObject = {}
+    if error.message:
+        said["message"] = error.message
+    if error.details is not None:
+        said["details"] = error.details
+    return said
 
 
 def _dumps(value: object) -> bytes:
@@ -111,8 +122,7 @@ def _diagnose(text: str, descriptor: Descriptor) -> FieldViolation:
 def _field(descriptor: Descriptor | None, name: str) -> FieldDescriptor | None:
     if descriptor is None:
         return None
-    found: FieldDescriptor | None = descriptor.fields_by_name.get(name)
-    return found or cast("FieldDescriptor | None", descriptor.fields_by_camelcase_name.get(name))
+    return descriptor.fields_by_name.get(name) or descriptor.fields_by_camelcase_name.get(name)
 
 
 def _expected(field: FieldDescriptor) -> str:

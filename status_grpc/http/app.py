@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from status_grpc.domain.errors import Draining, StatusError
@@ -17,7 +18,7 @@ from status_grpc.edge.incidents import unforeseen
 from status_grpc.http.connect import connect_routes
 from status_grpc.http.edge import Edge
 from status_grpc.http.errors import error_response, on_http_error, on_status_error
-from status_grpc.http.events import event_routes
+from status_grpc.http.events import come_back, event_routes, wants_events
 from status_grpc.http.health import health_routes
 from status_grpc.http.openlineage import lineage_routes
 from status_grpc.http.status import status_routes
@@ -89,7 +90,8 @@ class _Guard:
             await send(message)
 
         if self._of.draining and scope["path"] not in _HEALTH_PATHS:
-            await error_response(Draining())(scope, receive, send)
+            refusal = come_back(Draining()) if wants_events(Request(scope)) else error_response(Draining())
+            await refusal(scope, receive, send)
             return
         try:
             await self._app(scope, receive, sending)

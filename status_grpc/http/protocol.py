@@ -10,6 +10,8 @@ from http import HTTPStatus
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from status_grpc.http.streaming import ABORT
+
 #: How long the head of a request may take to arrive, in seconds.
 _HEAD_SECONDS = 20.0
 
@@ -22,6 +24,7 @@ class Protocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
         super().connection_made(transport)
+        self.app_state = {**self.app_state, ABORT: transport.abort}
         self._time_head()
 
     def data_received(self, data: bytes) -> None:

@@ -56,7 +56,7 @@ class CallInterceptor(AsyncServerInterceptor):
             code = "OK"
             return result
         except grpc.aio.AbortError:
-            code = _GRPC_CODES[_number(context.code())].name
+            code = code_of_abort(context)
             raise
         except asyncio.CancelledError:
             if context.time_remaining() == 0:
@@ -89,26 +89,27 @@ class CallInterceptor(AsyncServerInterceptor):
             if context.done():
                 # The client is gone: what failed is the writing to it.
                 raise asyncio.CancelledError from failure
-            error = unforeseen(failure, method_name, trace_id=_trace_id(request_or_iterator))
+            error = unforeseen(failure, method_name, trace_id=trace_id_of(request_or_iterator))
         log.info(
             "call failed",
             method=method_name,
             code=CODES[type(error)].name,
             reason=error.reason,
-            trace_id=_trace_id(request_or_iterator),
+            trace_id=trace_id_of(request_or_iterator),
         )
         await _abort(context, error)
 
 
-def _trace_id(request: Any) -> str | None:
+def trace_id_of(request: Any) -> str | None:
     """Return the id of the trace that a request is about, None if it names none."""
     found = getattr(request, "trace_id", "") or getattr(getattr(request, "event", None), "trace_id", "")
     return found[:_LOGGED_CHARACTERS] or None
 
 
-def _number(code: Any) -> int:
-    """Return the number of a code, which gRPC keeps as it was given: one of its own, or a number."""
-    return int(code.value[0]) if isinstance(code, grpc.StatusCode) else int(code)
+def code_of_abort(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """Return the name of the code that the call was aborted with."""
+    code: Any = context.code()  # as it was given: a code, or its number
+    return code.name if isinstance(code, grpc.StatusCode) else _GRPC_CODES[int(code)].name
 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: StatusError) -> None:

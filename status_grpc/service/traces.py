@@ -11,6 +11,7 @@ from status_grpc.domain.errors import PathNotFound, StatusError, TraceNotFound
 from status_grpc.domain.events import EventDraft, TraceEvent
 from status_grpc.domain.ids import mint_event_id, mint_trace_id
 from status_grpc.domain.traces import Trace
+from status_grpc.service.callers import with_context
 from status_grpc.service.fingerprint import fingerprint
 from status_grpc.storage.group_commit import GroupCommit
 from status_grpc.storage.listing import TraceFilter
@@ -66,7 +67,7 @@ class Traces:
         command = CreateTrace(
             trace_id=draft.trace_id or mint_trace_id(draft.domain_id, event_id),
             trace_event_id=event_id,
-            draft=draft,
+            draft=with_context(draft),
             content_hash=fingerprint(draft),
             expire_time=expire_time,
             retryable=bool(draft.trace_event_id),
@@ -92,7 +93,7 @@ class Traces:
         return AppendEvent(
             trace_id=draft.trace_id,
             trace_event_id=draft.trace_event_id or mint_event_id(),
-            draft=draft,
+            draft=with_context(draft),
             content_hash=fingerprint(draft),
             expected_sequence=update.expected_sequence,
             new_run=update.new_run,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from status_grpc.storage.dialects import Database, Transaction
 from status_grpc.storage.rows import CHANGING_COLUMNS
@@ -17,8 +18,31 @@ from status_grpc.storage.tables import trace_datasets, trace_events, trace_paths
 _ROWS_PER_STATEMENT = (64, 32, 16, 8, 4, 2, 1)
 
 
-class Many:
-    """A write of many rows in few statements, which costs less than many steps or round trips."""
+class Many(Protocol):
+    """A write of many rows, in few steps or round trips."""
+
+    def execute(self, transaction: Transaction, rows: Sequence[Sequence[Any]]) -> None:
+        """Write rows that hold the values in the order of the columns."""
+
+
+class _AtOnce(Many):
+    """All rows in one statement, whose parameters are their columns as arrays."""
+
+    def __init__(self, statement: sa.ClauseElement, database: Database) -> None:
+        """Take a statement that writes the rows of `database.keys`."""
+        compiled = statement.compile(dialect=database.dialect)
+        self._sql = str(compiled)
+        self._names = list(cast(SQLCompiler, compiled).positiontup or ())
+        self._parameters = database.key_parameters
+
+    def execute(self, transaction: Transaction, rows: Sequence[Sequence[Any]]) -> None:
+        if rows:
+            parameters = self._parameters(rows)
+            transaction.execute(self._sql, tuple(parameters[name] for name in self._names))
+
+
+class _Batched(Many):
+    """A number of rows in each statement, whose parameters are all of their values."""
 
     def __init__(self, statement: Callable[[int], sa.ClauseElement], dialect: sa.Dialect) -> None:
         """Take `statement(n)`, which writes n rows whose parameters are made by `_parameters`."""
@@ -27,7 +51,6 @@ class Many:
         self._sql: dict[int, str] = {}
 
     def execute(self, transaction: Transaction, rows: Sequence[Sequence[Any]]) -> None:
-        """Write rows that hold the values in the order of the columns."""
         done = 0
         for count in _ROWS_PER_STATEMENT:
             while len(rows) - done >= count:
@@ -45,37 +68,45 @@ def _parameters(columns: Sequence[sa.Column[Any]], row: int) -> dict[str, sa.Bin
     return {column.name: sa.bindparam(f"{column.name}_{row}", type_=column.type) for column in columns}
 
 
-def _insert(table: sa.Table, dialect: sa.Dialect, *, ignore_existing: bool = False) -> Many:
+def _insert(table: sa.Table, database: Database, *, ignore_existing: bool = False) -> Many:
     columns = list(table.columns)
+    dialect = database.dialect
+    if dialect.name == "postgresql":
+        rows = database.keys(*[(column.name, column.type) for column in columns])
+        at_once = postgresql.insert(table).from_select([column.name for column in columns], sa.select(rows))
+        return _AtOnce(at_once.on_conflict_do_nothing() if ignore_existing else at_once, database)
 
     def statement(count: int) -> sa.ClauseElement:
         rows = [_parameters(columns, row) for row in range(count)]
         if not ignore_existing:
             return sa.insert(table).values(rows)
-        insert = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
-        return insert(table).values(rows).on_conflict_do_nothing()
+        return sqlite.insert(table).values(rows).on_conflict_do_nothing()
 
-    return Many(statement, dialect)
+    return _Batched(statement, dialect)
 
 
-def _update(table: sa.Table, names: Sequence[str], dialect: sa.Dialect) -> Many:
+def _update(table: sa.Table, names: Sequence[str], database: Database) -> Many:
     """Return the update of rows by the first of the named columns, which is their key."""
     columns = [table.columns[name] for name in names]
     key, *changing = names
 
-    def statement(count: int) -> sa.ClauseElement:
-        rows = [tuple(_parameters(columns, row).values()) for row in range(count)]
-        new = sa.values(*[sa.column(c.name, c.type) for c in columns], name="new").data(rows).cte("new")
+    def from_rows(new: sa.FromClause) -> sa.ClauseElement:
         return sa.update(table).where(table.columns[key] == new.c[key]).values({name: new.c[name] for name in changing})
 
-    return Many(statement, dialect)
+    if database.dialect.name == "postgresql":
+        return _AtOnce(from_rows(database.keys(*[(column.name, column.type) for column in columns])), database)
+
+    def statement(count: int) -> sa.ClauseElement:
+        rows = [tuple(_parameters(columns, row).values()) for row in range(count)]
+        return from_rows(sa.values(*[sa.column(c.name, c.type) for c in columns], name="new").data(rows).cte("new"))
+
+    return _Batched(statement, database.dialect)
 
 
 class Statements:
     """Every statement of the store; parameters are named where they are bound."""
 
     def __init__(self, database: Database) -> None:
-        dialect = database.dialect
         trace_keys = database.keys(("trace_id", sa.Text()))
         self.lock_traces = database.locked(
             sa.select(traces).join_from(trace_keys, traces, traces.c.trace_id == trace_keys.c.trace_id)
@@ -91,11 +122,11 @@ class Statements:
             & (events.trace_id == event_keys.c.trace_id)
             & (events.trace_event_id == event_keys.c.trace_event_id),
         )
-        self.insert_traces = _insert(traces, dialect)
-        self.insert_events = _insert(trace_events, dialect)
-        self.insert_paths = _insert(trace_paths, dialect, ignore_existing=True)
-        self.insert_datasets = _insert(trace_datasets, dialect, ignore_existing=True)
-        self.update_traces = _update(traces, CHANGING_COLUMNS, dialect)
+        self.insert_traces = _insert(traces, database)
+        self.insert_events = _insert(trace_events, database)
+        self.insert_paths = _insert(trace_paths, database, ignore_existing=True)
+        self.insert_datasets = _insert(trace_datasets, database, ignore_existing=True)
+        self.update_traces = _update(traces, CHANGING_COLUMNS, database)
 
         self.trace = sa.select(traces).where(traces.c.trace_id == sa.bindparam("trace_id"))
         of_trace = (events.bucket == sa.bindparam("bucket")) & (events.trace_id == sa.bindparam("trace_id"))

@@ -56,6 +56,13 @@ class Database(ABC):
         Raises Unavailable when the database failed for a reason that passes.
         """
 
+    async def change_schema(self, work: Work[T]) -> T:
+        """Run `work`, which may change tables, as `write` does, with limits that suit it.
+
+        Raises Unavailable also when tables that it changes are in use for too long.
+        """
+        return await self.write(work)
+
     @abstractmethod
     async def transact(
         self,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC
-from typing import Any
+from typing import Any, NoReturn
 
+import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from status_grpc.storage.dialects.base import Database, T, Transaction, U, Work, unavailable, uninterrupted
 from status_grpc.storage.rows import RowCodec
@@ -30,7 +31,8 @@ class PostgresSettings:
     #: How long a transaction waits for a row that another one holds, and how long one that does nothing keeps its rows:
     #: a process that freezes in the middle of a transaction must not stop its traces for everyone.
     lock_seconds: float = 3.0
-    #: Whether a transaction pooler such as PgBouncer stands in between: prepared statements are not kept then.
+    #: Whether a transaction pooler such as PgBouncer stands in between: one connection is then another session in each
+    #: transaction, so nothing is prepared or set for longer than that.
     pooled: bool = False
 
 
@@ -42,45 +44,55 @@ class PostgresDatabase(Database):
 
     #: How often a transaction is tried again that lost to another one.
     ATTEMPTS = 5
+    #: How long a change of the schema waits for a table, in seconds; those who come after it wait as long.
+    SCHEMA_LOCK_SECONDS = 0.5
 
     def __init__(self, url: sa.URL, settings: PostgresSettings) -> None:
-        arguments: dict[str, Any] = {
-            "timeout": settings.connect_seconds,
-            "command_timeout": settings.statement_seconds,
-        }
+        self._url = url.set(drivername="postgresql+asyncpg")
+        self._settings = settings
+        limits = _limits(settings.statement_seconds, settings.lock_seconds, settings.lock_seconds)
+        self._begin = "BEGIN"
         if settings.pooled:
-            arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
-        url = url.set(drivername="postgresql+asyncpg")
-        # JSON is text on both sides (storage.rows), and a connection that was lost is noticed when it is next used.
-        options: dict[str, Any] = {
-            "connect_args": arguments,
-            "pool_pre_ping": True,
-            "pool_recycle": 1800,
-            "hide_parameters": True,  # what people report has no place in a log
-            "json_serializer": _same,
-            "json_deserializer": _same,
-        }
-        self._writing = create_async_engine(url, pool_size=1, max_overflow=0, **options)
-        self._reading = create_async_engine(
-            url, pool_size=settings.readers, max_overflow=0, pool_timeout=10, isolation_level="AUTOCOMMIT", **options
+            self._begin = "; ".join(["BEGIN", *(f"SET LOCAL {name} = {value}" for name, value in limits.items())])
+        self._writing = self._engine(limits, settings.statement_seconds, pool_size=1)
+        self._reading = self._engine(
+            limits,
+            settings.statement_seconds,
+            pool_size=settings.readers,
+            pool_timeout=10,
+            # A pooler may prepare a statement in one session and run it in the next, unless it is one transaction.
+            **({} if settings.pooled else {"isolation_level": "AUTOCOMMIT"}),
         )
+        if settings.pooled:
+            sa.event.listen(self._writing.sync_engine, "begin", self._limit_transaction)
         self.dialect = self._writing.sync_engine.dialect
-        limits = {
-            "lock_timeout": settings.lock_seconds,
-            "idle_in_transaction_session_timeout": settings.lock_seconds,
-            "statement_timeout": settings.statement_seconds,
-        }
-        # Set by statement, not in the connection's start: poolers refuse parameters there.
-        self._setting_up = "; ".join(f"SET {name} = {int(seconds * 1000)}" for name, seconds in limits.items())
-        for engine in (self._writing, self._reading):
-            sa.event.listen(engine.sync_engine, "connect", self._prepare)
+        self._compiled: dict[sa.Select[Any], tuple[str, list[str]]] = {}
 
-    def _prepare(self, connection: Any, _record: object) -> None:
-        cursor = connection.cursor()
-        for statement in self._setting_up.split("; "):
-            cursor.execute(statement)
-        cursor.close()
-        connection.commit()
+    def _engine(self, limits: dict[str, str], statement_seconds: float | None, **options: Any) -> AsyncEngine:
+        arguments: dict[str, Any] = {"timeout": self._settings.connect_seconds, "command_timeout": statement_seconds}
+        # A parameter of the connection costs no round trip; a transaction pooler refuses or forgets it.
+        arguments["server_settings"] = {"application_name": "status-grpc"}
+        if self._settings.pooled:
+            arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+            arguments["prepared_statement_name_func"] = lambda: ""
+        else:
+            arguments["server_settings"] |= limits
+        if options.get("poolclass") is None:
+            options |= {"max_overflow": 0, "pool_recycle": 1800}
+        engine = create_async_engine(
+            self._url,
+            connect_args=arguments,
+            hide_parameters=True,  # what people report has no place in a log
+            json_serializer=_same,
+            json_deserializer=_same,
+            **options,
+        )
+        sa.event.listen(engine.sync_engine, "connect", _take_json_as_text)
+        return engine
+
+    def _limit_transaction(self, connection: sa.Connection) -> None:
+        for statement in self._begin.split("; ")[1:]:
+            connection.exec_driver_sql(statement)
 
     async def open(self) -> None:
         await self.read(lambda connection: connection.exec_driver_sql("SELECT 1").all())
@@ -93,18 +105,23 @@ class PostgresDatabase(Database):
         return {"write": self._writing.pool, "read": self._reading.pool}  # type: ignore[dict-item]
 
     async def write(self, work: Work[T]) -> T:
-        return await uninterrupted(self._write(work))
+        return await uninterrupted(self._write(self._writing, work))
 
-    async def _write(self, work: Work[T]) -> T:
-        for attempt in range(1, self.ATTEMPTS + 1):
-            try:
-                async with self._writing.begin() as connection:
-                    return await connection.run_sync(work)
-            except (sa.exc.DBAPIError, sa.exc.TimeoutError, OSError, TimeoutError) as error:
-                if not _lost_to_another(error) or attempt == self.ATTEMPTS:
-                    raise _translated(error) from error
-                await asyncio.sleep(random.uniform(0, 0.02 * attempt))  # noqa: S311
-        raise AssertionError("unreachable")
+    async def change_schema(self, work: Work[T]) -> T:
+        # A session of its own: its statements may take their time, but not wait for others while holding up more.
+        limits = _limits(0, self.SCHEMA_LOCK_SECONDS, 0)
+        engine = self._engine(limits, None, poolclass=sa.NullPool)
+        try:
+            return await uninterrupted(self._write(engine, work))
+        finally:
+            await engine.dispose()
+
+    async def _write(self, engine: AsyncEngine, work: Work[T]) -> T:
+        async def attempt() -> T:
+            async with engine.begin() as connection:
+                return await connection.run_sync(work)
+
+        return await self._until_done(attempt)
 
     async def transact(
         self,
@@ -113,22 +130,46 @@ class PostgresDatabase(Database):
         store: Callable[[Transaction, U], None],
     ) -> U:
         def work(connection: sa.Connection) -> U:
-            transaction = _PostgresTransaction(connection)
-            decided = decide(look_up(transaction))
-            store(transaction, decided)
-            return decided
+            with _PostgresTransaction(connection, self._begin, self._compiled) as transaction:
+                decided = decide(look_up(transaction))
+                store(transaction, decided)
+                return decided
 
-        return await self.write(work)
+        async def attempt() -> U:
+            async with self._writing.connect() as connection:
+                return await connection.run_sync(work)
+
+        return await uninterrupted(self._until_done(attempt))
+
+    async def _until_done(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Try, and again if it has certainly left nothing behind: not after a COMMIT that was not answered."""
+        for tries_left in reversed(range(self.ATTEMPTS)):
+            try:
+                return await attempt()
+            except _NotBegunError as error:
+                # The connection had been lost since it was last used: the next one is new.
+                if not tries_left:
+                    raise unavailable(error) from error
+            except _ERRORS as error:
+                if not tries_left or _sqlstate(error) not in _LOST:
+                    _raise(error)
+                await asyncio.sleep(random.uniform(0, 0.05))  # noqa: S311
+        raise AssertionError("unreachable")
 
     async def read(self, work: Work[T]) -> T:
         return await uninterrupted(self._read(work))
 
     async def _read(self, work: Work[T]) -> T:
-        try:
-            async with self._reading.connect() as connection:
-                return await connection.run_sync(work)
-        except (sa.exc.DBAPIError, sa.exc.TimeoutError, OSError, TimeoutError) as error:
-            raise _translated(error) from error
+        for tries_left in (1, 0):
+            try:
+                async with self._reading.connect() as connection:
+                    return await connection.run_sync(work)
+            except _ERRORS as error:
+                # Lost since it was last used, and with it all others of the pool: the next one is new. Asking each time
+                # whether it is still there would cost a round trip.
+                if not tries_left or not getattr(error, "connection_invalidated", False):
+                    _raise(error)
+        raise AssertionError("unreachable")
 
     def keys(self, *columns: tuple[str, sa.types.TypeEngine[Any]]) -> sa.FromClause:
         arrays = [sa.bindparam(f"keys_{index}", type_=ARRAY(type_)) for index, (_, type_) in enumerate(columns)]
@@ -146,20 +187,79 @@ class PostgresDatabase(Database):
 
 
 class _PostgresTransaction(Transaction):
-    def __init__(self, connection: sa.Connection) -> None:
+    """A transaction by the driver itself: SQLAlchemy's way to it costs more than most statements do.
+
+    The connection stays one of SQLAlchemy's pool, and goes back to it clean, or is thrown away.
+    """
+
+    def __init__(
+        self, connection: sa.Connection, begin: str, compiled: dict[sa.Select[Any], tuple[str, list[str]]]
+    ) -> None:
         self._connection = connection
+        self._run = connection.connection.dbapi_connection.run_async  # type: ignore[union-attr]
+        self._begin = begin
+        self._compiled = compiled
+
+    def __enter__(self) -> _PostgresTransaction:
+        try:
+            self._run(lambda driver: driver.execute(self._begin))
+        except Exception as error:
+            self._connection.invalidate()
+            raise _NotBegunError(str(error)) from error
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self._run(lambda driver: driver.execute("COMMIT" if kind is None else "ROLLBACK"))
+        except BaseException:
+            self._connection.invalidate()
+            if kind is None:
+                raise
 
     def fetch(self, statement: sa.Select[Any], parameters: dict[str, Any]) -> list[Sequence[Any]]:
-        return list(self._connection.execute(statement, parameters))
+        compiled = self._compiled.get(statement)
+        if compiled is None:
+            text = statement.compile(dialect=self._connection.dialect)
+            compiled = self._compiled[statement] = str(text), list(text.positiontup or ())
+        sql, names = compiled
+        rows: list[Sequence[Any]] = self._run(lambda driver: driver.fetch(sql, *[parameters[name] for name in names]))
+        return rows
 
     def execute(self, sql: str, values: tuple[Any, ...]) -> None:
-        self._connection.exec_driver_sql(sql, values)
+        self._run(lambda driver: driver.execute(sql, *values))
+
+
+class _NotBegunError(Exception):
+    """The connection was lost before the transaction began."""
+
+
+def _limits(statement_seconds: float, lock_seconds: float, idle_seconds: float) -> dict[str, str]:
+    """Return the settings of a session that bound its waits; 0 is no bound."""
+    limits = {
+        "statement_timeout": statement_seconds,
+        "lock_timeout": lock_seconds,
+        "idle_in_transaction_session_timeout": idle_seconds,
+    }
+    return {name: str(int(seconds * 1000)) for name, seconds in limits.items()}
+
+
+def _take_json_as_text(connection: Any, _record: object) -> None:
+    """Let the driver pass JSONB through as text, which it is on both sides (storage.rows)."""
+    connection.run_async(lambda driver: driver.reset_type_codec("jsonb", schema="pg_catalog"))
 
 
 def _same(value: Any) -> Any:
     return value
 
 
+_ERRORS = (
+    sa.exc.DBAPIError,
+    sa.exc.TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    OSError,
+    TimeoutError,
+)
 #: SQLSTATEs of a transaction that lost to another one and may be tried again: serialization failure, deadlock, and a
 #: row that another one inserted in the meantime (two first events of one trace: the second then finds the first).
 _LOST = {"40001", "40P01", "23505"}
@@ -168,16 +268,15 @@ _AWAY = ("08", "53", "57", "55", "58", "25", "40")
 
 
 def _sqlstate(error: Exception) -> str:
-    return getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+    return getattr(getattr(error, "orig", error), "sqlstate", None) or ""
 
 
-def _lost_to_another(error: Exception) -> bool:
-    return _sqlstate(error) in _LOST
-
-
-def _translated(error: Exception) -> Exception:
-    """Return what a database error is to callers: Unavailable if it passes, else the error itself."""
+def _raise(error: Exception) -> NoReturn:
+    """Raise what a database error is to callers: Unavailable if it passes, else the error itself."""
+    if isinstance(error, ValueError):  # a value that the driver cannot send; its message shows it
+        message = str(error)
+        raise ValueError(f"{message.partition(':')[0]}: {message.rpartition(' (')[2].rstrip(')')}") from None
     state = _sqlstate(error)
-    if isinstance(error, sa.exc.DBAPIError) and state and not state.startswith(_AWAY):
-        return error
-    return unavailable(error)
+    if state and not state.startswith(_AWAY):
+        raise error
+    raise unavailable(error) from error

@@ -22,8 +22,10 @@ from status_grpc.service.expiry import Expiry
 from status_grpc.service.feeds import Feeds
 from status_grpc.service.following import Following, FollowSettings
 from status_grpc.service.traces import Traces
-from status_grpc.storage.dialects import open_database
+from status_grpc.storage.dialects import open_database, open_hints
+from status_grpc.storage.feed import ChangeFeed
 from status_grpc.storage.group_commit import GroupCommit
+from status_grpc.storage.lane_keeping import LaneKeeper
 from status_grpc.storage.schema import require_current, upgrade
 from status_grpc.storage.store import Store
 
@@ -50,7 +52,14 @@ class StatusServer:
         self._metrics = None if settings.metrics is None else _new_metrics()
         self._database = open_database(settings.database_url)
         self._store = Store(self._database, events_per_trace=limits.events_per_trace)
-        self._feeds = Feeds(self._store, poll_seconds=settings.poll_seconds)
+        self._hints = open_hints(self._database, settings.listen_url())
+        self._feeds = Feeds(
+            self._store,
+            ChangeFeed(self._database, self._store.lane),
+            self._hints,
+            poll_seconds=settings.poll_seconds,
+        )
+        self._lanes = LaneKeeper(self._database, self._store.lane, retention_seconds=settings.feed_retention_seconds)
         self._writer = GroupCommit(
             self._commit,
             queue_commands=settings.queue_commands,
@@ -133,7 +142,9 @@ class StatusServer:
         listening = [self._bind()]
         if self._http is not None:
             listening.append(self._bind_http(self._http))
+        await self._hints.start()
         await self._health.start()
+        self._lanes.start()
         await self._grpc.start()
         if self._http is not None:
             await self._http.start()
@@ -201,6 +212,8 @@ class StatusServer:
             await asyncio.to_thread(self._metrics.close)
 
     async def _commit(self, commands: Sequence[Command]) -> list[Decision]:
+        await self._hints.close()
+        await self._lanes.close()
         decisions = await self._store.commit(commands)
         self._feeds.publish(decisions)
         if self._metrics is not None:
@@ -209,6 +222,7 @@ class StatusServer:
 
 
 def _new_metrics() -> Metrics:
+        self._hints.give()
     from status_grpc.server.metrics import Metrics
 
     return Metrics()

@@ -81,7 +81,16 @@ class Settings(BaseSettings):
         60.0, gt=0, description="How long a stream waits for a client that does not read, in seconds."
     )
     poll_seconds: float = Field(
-        1.0, gt=0, description="How often the database is asked for what other servers wrote, in seconds."
+        1.0,
+        gt=0,
+        description="How often the database is asked for what other servers wrote, in seconds; "
+        "hints usually come sooner.",
+    )
+    feed_retention_seconds: float = Field(
+        3600.0,
+        ge=60,
+        description="How long it is kept which traces each commit changed: a server that was away for longer compares "
+        "all that is followed. Seconds.",
     )
     queue_commands: int = Field(10_000, gt=0, description="How many writes may wait to be committed.")
     queue_bytes: int = Field(64 * 1024 * 1024, gt=0, description="How many bytes of events may wait to be committed.")
@@ -166,6 +175,10 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
+    def listen_url(self) -> str | None:
+        """Return the URL of the connection for hints, None where there is none."""
+        return self.database_listen_url or self.database_url
+
         """Put the sources in order: flags, environment, file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, cls.settings_file)
 

@@ -1,8 +1,9 @@
 """What the followers of one process share: per trace one copy of its state and its latest events.
 
 A feed is read from the store once for all its followers, whatever their number, and kept up to date by the writes of
-this process as they commit and by one poll per process for those of others. A follower holds a cursor and nothing else:
-one that falls behind what its feed remembers reads pages from the store, and costs no memory meanwhile.
+this process as they commit, and by one reader of the change feed per process for those of others. A follower holds a
+cursor and nothing else: one that falls behind what its feed remembers reads pages from the store, and costs no memory
+meanwhile.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from status_grpc.domain.decisions import Decision, Heard, Recorded
 from status_grpc.domain.errors import HistoryChanged, StatusError
 from status_grpc.domain.events import TraceEvent
 from status_grpc.domain.traces import Trace
+from status_grpc.storage.feed import ChangeFeed, FeedCursor
+from status_grpc.storage.hints import Hints
+from status_grpc.storage.lanes import TraceChange
 from status_grpc.storage.store import Store
 
 log = structlog.get_logger(__name__)
@@ -37,6 +41,20 @@ _PAGES = 2
 #: How many followers are woken before the loop looks at the network again: with many of them a write that arrives
 #: meanwhile would otherwise wait for all.
 _WOKEN_TOGETHER = 16
+#: The change feed is read no more often than this, in seconds, however many hints come.
+_SPACING_SECONDS = 0.005
+#: Every so many polls all that is followed is compared with the database, whatever the change feed says: it knows
+#: nothing of rows that were changed by hand, or by a release that does not write to it.
+_POLLS_PER_COMPARISON = 10
+#: For how many polls a commit may be missing behind which others are visible. It never is, but in a database that was
+#: restored under the process that writes to it.
+_POLLS_PER_GAP = 5
+
+
+class _Reading:
+    """When the change feed was last read to its end: whatever it does not name has not changed before."""
+
+    time: datetime | None = None
 
 
 class Signal:
@@ -73,17 +91,21 @@ class Signal:
 class TraceFeed:
     """One trace, as its followers in this process see it."""
 
-    def __init__(self, trace_id: str, store: Store, wake: Callable[[Iterable[Signal]], None]) -> None:
+    def __init__(
+        self, trace_id: str, store: Store, wake: Callable[[Iterable[Signal]], None], reading: _Reading
+    ) -> None:
         self.trace_id = trace_id
         self.signals: set[Signal] = set()
         #: The state, None while the trace does not exist.
         self.trace: Trace | None = None
-        #: When the store was last read successfully for this trace.
-        self.read_time: datetime | None = None
         #: Whether the history that was followed is no longer that of the trace.
         self.broken = False
         self._store = store
         self._wake = wake
+        self._reading_of_all = reading
+        self._read_time: datetime | None = None
+        # The revision that the trace is known to have reached, though it may not have been read yet.
+        self._announced = 0
         # The latest events, without a gap; they need not reach up to the state's last_sequence.
         self._window: deque[TraceEvent] = deque()
         self._window_bytes = 0
@@ -91,6 +113,31 @@ class TraceFeed:
         self._publications = 0
         self._reading: asyncio.Task[None] | None = None
         self._next_reading: asyncio.Task[None] | None = None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the trace is known to be further than the state."""
+        return self._announced > (self.trace.revision if self.trace else 0)
+
+    @property
+    def read_time(self) -> datetime | None:
+        """When the store was last read successfully for this trace: the state is at least as new."""
+        of_all = self._reading_of_all.time
+        if self._read_time is None or of_all is None or self.is_behind:
+            return self._read_time
+        return max(self._read_time, of_all)
+
+    def announce(self, revision: int) -> None:
+        """Take note that the trace has reached this revision; read it if that is news."""
+        if revision > self._announced:
+            self._read_time = self.read_time
+            self._announced = revision
+        if self.is_behind:
+            self.refresh_soon()
+
+    def refresh_soon(self) -> None:
+        """Read the store, though nobody waits for it."""
+        self.refresh().add_done_callback(_seen)
 
     def publish(self, decision: Recorded | Heard) -> None:
         """Take in what this process has committed, in the order of its commits."""
@@ -101,7 +148,7 @@ class TraceFeed:
             if _contradicts(known, decision):
                 return self._break("an event became another one")
             if trace.revision != known.revision + 1:
-                return None  # heard from the store already, or others wrote in between, and the poll finds that
+                return self.announce(trace.revision)  # no news, or others wrote in between
         if event is not None:
             self._remember(event)
         self.trace = trace
@@ -135,7 +182,7 @@ class TraceFeed:
             if publications == self._publications:
                 self._break("the trace went back")
             return None  # else this process has published something newer meanwhile
-        self.read_time = began
+        self._read_time = max(self._read_time or began, began)
         if trace is not None and (self.trace is None or trace.revision != self.trace.revision):
             await self._catch_up(trace)
         return None
@@ -253,8 +300,10 @@ def _older(trace: Trace | None, known: Trace | None) -> bool:
 class Feeds:
     """The feeds of this process: hands them out, keeps them up to date, and wakes who waits."""
 
-    def __init__(self, store: Store, *, poll_seconds: float) -> None:
+    def __init__(self, store: Store, changes: ChangeFeed, hints: Hints, *, poll_seconds: float) -> None:
         self._store = store
+        self._changes = changes
+        self._hints = hints
         self._poll_seconds = poll_seconds
         self._feeds: dict[str, TraceFeed] = {}
         self._path_signals: dict[str, set[Signal]] = {}
@@ -262,13 +311,20 @@ class Feeds:
         self._to_wake: deque[Signal] = deque()
         self._waking = False
         self._tasks: list[asyncio.Task[None]] = []
+        self._reading = _Reading()
+        self._somebody_waits = asyncio.Event()
+        # Where the change feed was read to; None: not at all yet, or its place was lost.
+        self._cursor: FeedCursor | None = None
+        self._behind: set[TraceFeed] = set()
+        self._gap_since = float("inf")
+        self._next_comparison = self._next_forgetting = float("-inf")
 
     def start(self) -> None:
-        """Begin to poll."""
-        self._tasks = [asyncio.create_task(self._poll(), name="poll"), asyncio.create_task(self._tick(), name="tick")]
+        """Begin to read the change feed."""
+        self._tasks = [asyncio.create_task(self._run(), name="feed"), asyncio.create_task(self._tick(), name="tick")]
 
     async def close(self) -> None:
-        """Stop polling."""
+        """Stop reading."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -277,8 +333,9 @@ class Feeds:
         """Return the trace's feed, which from now on sets the signal whenever it changes."""
         feed = self._feeds.get(trace_id)
         if feed is None or feed.broken:
-            feed = self._feeds[trace_id] = TraceFeed(trace_id, self._store, self._wake_all)
+            feed = self._feeds[trace_id] = TraceFeed(trace_id, self._store, self._wake_all, self._reading)
         feed.signals.add(signal)
+        self._somebody_waits.set()
         return feed
 
     def leave(self, feed: TraceFeed, signal: Signal) -> None:
@@ -290,6 +347,7 @@ class Feeds:
     def watch_path(self, s3_path: str, signal: Signal) -> None:
         """From now on set the signal when a trace is created with the path."""
         self._path_signals.setdefault(s3_path, set()).add(signal)
+        self._somebody_waits.set()
 
     def unwatch_path(self, s3_path: str, signal: Signal) -> None:
         """Undo `watch_path`."""
@@ -309,13 +367,16 @@ class Feeds:
                 event = decision.event
                 if event.sequence == 1 and event.s3_path in self._path_signals:
                     self._wake_all(self._path_signals[event.s3_path])
-                feed = self._feeds.get(event.trace_id)
-                if feed is not None:
-                    feed.publish(decision)
+                self._publish_to(event.trace_id, decision)
             elif isinstance(decision, Heard):
-                feed = self._feeds.get(decision.trace.trace_id)
-                if feed is not None:
-                    feed.publish(decision)
+                self._publish_to(decision.trace.trace_id, decision)
+
+    def _publish_to(self, trace_id: str, decision: Recorded | Heard) -> None:
+        feed = self._feeds.get(trace_id)
+        if feed is not None:
+            feed.publish(decision)
+            if feed.is_behind:
+                self._behind.add(feed)
 
     def _wake_all(self, signals: Iterable[Signal]) -> None:
         for signal in signals:
@@ -351,29 +412,84 @@ class Feeds:
             now = loop.time()
             self._wake_all([signal for signal in self.all_signals() if signal.due <= now])
 
-    async def _poll(self) -> None:
-        """See what other processes have written: one question about all that is followed here."""
+    async def _run(self) -> None:
+        """See what other processes have written, for as long as somebody here wants to know."""
         while True:
+            if not self._feeds and not self._path_signals:
+                self._cursor = None
+                self._somebody_waits.clear()
+                await self._somebody_waits.wait()
+            try:
+                await self._read()
+            except StatusError:
+                # The database is away: followers keep their place, and see the old read_time. Whoever was woken may
+                # have tried in vain.
+                self._next_comparison = float("-inf")
+                self._path_created.clear()
+                await asyncio.sleep(self._poll_seconds)
+                continue
+            except Exception:
+                log.exception("reading the change feed failed")
+                await asyncio.sleep(self._poll_seconds)
+            await asyncio.sleep(_SPACING_SECONDS)
             # Jittered, so that replicas that started together do not ask together.
-            await asyncio.sleep(self._poll_seconds * random.uniform(0.8, 1.0))  # noqa: S311
-            if self._feeds or self._path_signals:
-                try:
-                    await self._poll_once()
-                except StatusError:
-                    pass  # the database is away: followers keep their place, and see the old read_time
-                except Exception:
-                    log.exception("polling for changes failed")
+            await self._hints.wait(self._poll_seconds * random.uniform(0.8, 1.0))  # noqa: S311
 
-    async def _poll_once(self) -> None:
-        began = datetime.now(UTC)
+    async def _read(self) -> None:
+        loop, began = asyncio.get_running_loop(), datetime.now(UTC)
+        still_behind = [feed for feed in self._behind if feed.is_behind and self._feeds.get(feed.trace_id) is feed]
+        self._behind = set(still_behind)
+        for feed in still_behind:  # reading it has failed
+            feed.refresh_soon()
+        if self._cursor is not None and not await self._read_changes(self._cursor):
+            log.warning("the change feed is not the one that was read: comparing all that is followed")
+            self._changes.lost_place()
+            self._cursor = None
+        if self._cursor is None or self._next_comparison <= loop.time():
+            # The place first: what is committed from here on is found after it.
+            cursor = self._cursor or await self._changes.heads()
+            await self._compare()
+            self._cursor = cursor
+            self._next_comparison = loop.time() + _POLLS_PER_COMPARISON * self._poll_seconds
+        self._reading.time = began
+        if self._next_forgetting <= loop.time():
+            self._next_forgetting = loop.time() + self._poll_seconds
+            for feed in self._feeds.values():
+                feed.forget_pages()
+
+    async def _read_changes(self, cursor: FeedCursor) -> bool:
+        """Take in the commits after the cursor; return whether that is all that has changed."""
+        loop = asyncio.get_running_loop()
+        intact, gap = True, False
+        from_lane: str | None = ""
+        while from_lane is not None:
+            page = await self._changes.read(cursor, from_lane=from_lane)
+            for change in page.changes:
+                self._take_in(change)
+            self._cursor = cursor = page.cursor
+            intact &= page.intact
+            gap |= page.gap
+            from_lane = page.more_from
+        self._gap_since = min(self._gap_since, loop.time()) if gap else float("inf")
+        return intact and loop.time() <= self._gap_since + _POLLS_PER_GAP * self._poll_seconds
+
+    def _take_in(self, change: TraceChange) -> None:
+        feed = self._feeds.get(change.trace_id)
+        if feed is not None:
+            feed.announce(change.revision)
+            if feed.is_behind:
+                self._behind.add(feed)
+        if change.created_with in self._path_signals:
+            self._wake_all(self._path_signals[change.created_with])
+
+    async def _compare(self) -> None:
+        """Compare all that is followed with the database."""
         feeds, paths = dict(self._feeds), list(self._path_signals)
         revisions, created = await self._store.changes(list(feeds), paths)
         for trace_id, feed in feeds.items():
-            feed.forget_pages()
-            if revisions.get(trace_id) == (feed.trace.revision if feed.trace else None):
-                feed.read_time = max(feed.read_time or began, began)
-            else:
-                feed.refresh().add_done_callback(_seen)
+            if revisions.get(trace_id) != (feed.trace.revision if feed.trace else None):
+                feed.announce(revisions.get(trace_id, 0))
+                feed.refresh_soon()
         for s3_path, newest in created.items():
             signals = self._path_signals.get(s3_path)
             if signals and self._path_created.get(s3_path) != newest:

@@ -77,6 +77,7 @@ class Lane:
             (feed_commits.c.lane_id == sa.bindparam("of_lane")) & (feed_commits.c.number == sa.bindparam("with_number"))
         )
         self._committing = asyncio.Lock()
+        self._given_up = ""
         self._open_another()
 
     def _open_another(self) -> None:
@@ -93,6 +94,8 @@ class Lane:
         """Be around one transaction that calls `begin` and then, if it changes something, `write`."""
         async with self._committing:
             self._written = False
+            if self._given_up == self.lane_id:
+                self._open_another()
             try:
                 yield
             except BaseException:
@@ -122,7 +125,6 @@ class Lane:
         transaction.execute(self._insert_commit, values)
         self._written = True
 
-    def abandon(self) -> None:
-        """Go on in another lane: this one has been ended, or is not what it was."""
-        if not self._committing.locked():
-            self._open_another()
+    def abandon(self, lane_id: str) -> None:
+        """Go on in another lane, if this is the one: it has been ended, or is not what it was."""
+        self._given_up = lane_id

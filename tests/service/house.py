@@ -18,7 +18,9 @@ from status_grpc.service.feeds import Feeds
 from status_grpc.service.following import Checkpoint, Cursor, Following, FollowItem, FollowSettings, Target
 from status_grpc.service.traces import Traces
 from status_grpc.storage.dialects import SqliteDatabase, Work
+from status_grpc.storage.feed import ChangeFeed
 from status_grpc.storage.group_commit import GroupCommit
+from status_grpc.storage.hints import NoHints
 from status_grpc.storage.store import Store
 
 T = TypeVar("T")
@@ -79,7 +81,7 @@ class House:
         self.database = database
         self.store = CountingStore(database, events_per_trace=100_000)
         self.store.reads = Counter()
-        self.feeds = Feeds(self.store, poll_seconds=poll_seconds)
+        self.feeds = Feeds(self.store, ChangeFeed(database, self.store.lane), NoHints(), poll_seconds=poll_seconds)
         self.writer = GroupCommit(self._commit, queue_commands=10_000, queue_bytes=1 << 30)
         self.traces = Traces(self.store, self.writer)
         self.following = Following(self.store, self.feeds, settings)

@@ -50,6 +50,7 @@ class SqliteDatabase(Database):
     def __init__(self, url: sa.URL) -> None:
         if url.database in (None, "", ":memory:"):
             raise ValueError("SQLite needs a file: sqlite+aiosqlite:///status-grpc.db")
+        self.file: str = url.database or ""
         arguments = {"timeout": self.BUSY_SECONDS, "isolation_level": None}
         self._writing = sa.create_engine(
             url.set(drivername="sqlite+pysqlite"),
@@ -112,6 +113,21 @@ class SqliteDatabase(Database):
 
     def pools(self) -> dict[str, sa.QueuePool]:
         return {"read": self._reading.pool}  # type: ignore[dict-item]  # the writer is a single one
+
+    async def data_version(self) -> int:
+        """Return a number that changes whenever another process has committed something."""
+
+        def look() -> int:
+            pooled = self._writing.raw_connection()
+            try:
+                connection: sqlite3.Connection = pooled.driver_connection  # type: ignore[assignment]
+                (version,) = connection.execute("PRAGMA data_version").fetchone()
+                return int(version)
+            finally:
+                pooled.close()
+
+        async with self._lock:
+            return await self._in_thread(look)
 
     async def write(self, work: Work[T]) -> T:
         async with self._lock:

@@ -32,6 +32,7 @@ from status_grpc.storage.store import Store
 if TYPE_CHECKING:
     from status_grpc.http.server import HttpServer
     from status_grpc.server.metrics import Metrics
+    from status_grpc.server.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
 
@@ -83,7 +84,11 @@ class StatusServer:
         calls = StatusCalls(traces, self._following, requests)
         servicer = StatusServicer(calls, write_timeout_seconds=settings.write_timeout_seconds)
         self._interceptor = CallInterceptor(self._metrics)
-        self._grpc = grpc.aio.server(interceptors=[self._interceptor], options=_server_options(settings))
+        self._telemetry = _new_telemetry() if settings.otel else None
+        interceptors: list[grpc.aio.ServerInterceptor] = [self._interceptor]
+        if self._telemetry is not None:
+            interceptors.insert(0, _span_interceptor(self._telemetry))
+        self._grpc = grpc.aio.server(interceptors=interceptors, options=_server_options(settings))
         self._grpc.add_generic_rpc_handlers(
             (status_service_handler(servicer), *standard_handlers(self._health.servicer))
         )
@@ -210,6 +215,8 @@ class StatusServer:
         await self._database.close()
         if self._metrics is not None:
             await asyncio.to_thread(self._metrics.close)
+        if self._telemetry is not None:
+            await asyncio.to_thread(self._telemetry.close)
 
     async def _commit(self, commands: Sequence[Command]) -> list[Decision]:
         await self._hints.close()
@@ -226,6 +233,21 @@ def _new_metrics() -> Metrics:
     from status_grpc.server.metrics import Metrics
 
     return Metrics()
+
+
+def _new_telemetry() -> Telemetry:
+    try:
+        from status_grpc.server.telemetry import Telemetry
+    except ImportError as error:
+        sentence = f"--otel: {error.name} is missing: install it with pip install 'status-grpc[otel]'"
+        raise SettingsError(sentence) from None
+    return Telemetry()
+
+
+def _span_interceptor(telemetry: Telemetry) -> grpc.aio.ServerInterceptor:
+    from status_grpc.rpc.spans import SpanInterceptor
+
+    return SpanInterceptor(telemetry.spans)
 
 
 def _server_options(settings: Settings) -> list[tuple[str, int]]:

@@ -62,6 +62,11 @@ class Settings(BaseSettings):
         None,
         description="HOST:PORT to serve Prometheus metrics on; port 0 picks a free one. Default: no metrics.",
     )
+    otel: bool = Field(
+        False,
+        description="Send a span of each call to OpenTelemetry, where the OTEL_* variables say, and keep the trace "
+        "context of callers in their events' meta.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
     log_format: Literal["json", "console"] = Field(
         "json", description="Logs go to standard error: one JSON object a line, or for people."

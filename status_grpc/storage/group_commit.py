@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Protocol
 import structlog
 
 from status_grpc.domain.decisions import Beat, Command, Decision
-from status_grpc.domain.errors import Draining, Overloaded, StatusError, Unavailable
+from status_grpc.domain.errors import Draining, Internal, Overloaded, StatusError
 
 log = structlog.get_logger(__name__)
 
@@ -220,9 +221,11 @@ class GroupCommit:
             return (await self._transact([command], submitted))[0]
         except StatusError as error:
             return error
-        except Exception:
-            log.exception("a write broke its transaction", trace_id=command.trace_id)
-            return Unavailable("this write could not be stored; the server's log tells why")
+        except Exception as failure:
+            # It would break the next transaction as well: an error that nobody takes for a passing one.
+            incident = uuid.uuid4().hex[:12]
+            log.error("a write broke its transaction", trace_id=command.trace_id, incident=incident, exc_info=failure)
+            return Internal(f"this write cannot be stored; the log has the cause under {incident}", incident=incident)
 
 
 def _set(future: asyncio.Future[None]) -> None:

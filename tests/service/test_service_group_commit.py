@@ -13,6 +13,7 @@ from status_grpc.domain.decisions import AppendEvent, Beat, Command, Decision, H
 from status_grpc.domain.errors import (
     AlreadyExists,
     Draining,
+    Internal,
     Overloaded,
     SequenceMismatch,
     StatusError,
@@ -228,8 +229,8 @@ async def test_a_command_that_breaks_its_transaction_fails_alone(writer: GroupCo
     assert await count(store, "a") == 7
 
 
-async def test_an_item_of_a_batch_that_breaks_the_transaction_fails_with_the_later_ones_of_its_trace(
-    writer: GroupCommit, store: Store
+async def test_an_item_of_a_batch_that_breaks_the_transaction_fails_alone_and_is_not_to_be_tried_again(
+    writer: GroupCommit, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await writer.submit([create("a"), create("b")])
     decisions = await writer.submit(
@@ -239,12 +240,20 @@ async def test_an_item_of_a_batch_that_breaks_the_transaction_fails_with_the_lat
         Recorded,
         TraceNotFound,
         Recorded,
-        Unavailable,
+        Internal,
         Recorded,
-        Unavailable,
+        Recorded,
         TraceNotFound,
     ]
-    assert (await count(store, "a"), await count(store, "b")) == (2, 3)
+    assert (await count(store, "a"), await count(store, "b")) == (3, 3)
+    failed = decisions[3]
+    assert isinstance(failed, Internal)
+    assert not failed.passing
+    assert failed.incident in failed.message
+    assert "surrogates" not in failed.message
+    log = capsys.readouterr().out
+    assert failed.incident in log
+    assert "surrogates not allowed" in log
 
 
 async def test_later_items_of_a_trace_do_not_overtake_one_that_failed_for_a_passing_reason(

@@ -25,6 +25,9 @@ _GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
 #: An id that is not valid may be as long as a request; so much of it tells which it was.
 _LOGGED_CHARACTERS = 160
 
+#: A call that is cancelled when less than this is left of its time, in seconds, was cancelled by its deadline.
+_CLOSE_TO_DEADLINE = 0.05
+
 log = structlog.get_logger(__name__)
 
 
@@ -59,8 +62,7 @@ class CallInterceptor(AsyncServerInterceptor):
             code = code_of_abort(context)
             raise
         except asyncio.CancelledError:
-            if context.time_remaining() == 0:
-                code = "DEADLINE_EXCEEDED"
+            code = code_of_cancel(context)
             raise
         finally:
             observer.ended(name, code, perf_counter() - began)
@@ -110,6 +112,12 @@ def code_of_abort(context: grpc.aio.ServicerContext[Any, Any]) -> str:
     """Return the name of the code that the call was aborted with."""
     code: Any = context.code()  # as it was given: a code, or its number
     return code.name if isinstance(code, grpc.StatusCode) else _GRPC_CODES[int(code)].name
+
+
+def code_of_cancel(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """Return the name of the code of a call that was cancelled: a client whose deadline is over may say so first."""
+    remaining = context.time_remaining()
+    return "CANCELLED" if remaining is None or remaining > _CLOSE_TO_DEADLINE else "DEADLINE_EXCEEDED"
 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: StatusError) -> None:

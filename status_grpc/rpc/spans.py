@@ -11,7 +11,7 @@ from grpc_interceptor.server import AsyncServerInterceptor
 
 from status_grpc.edge.spans import CallSpans, set_code
 from status_grpc.rpc.handlers import SERVICE_NAME
-from status_grpc.rpc.interceptor import code_of_abort, trace_id_of
+from status_grpc.rpc.interceptor import code_of_abort, code_of_cancel, trace_id_of
 
 _SERVICE_PREFIX = f"/{SERVICE_NAME}/"
 
@@ -45,7 +45,7 @@ class SpanInterceptor(AsyncServerInterceptor):
                 set_code(span, code_of_abort(context))
                 raise
             except asyncio.CancelledError:
-                set_code(span, "DEADLINE_EXCEEDED" if context.time_remaining() == 0 else "CANCELLED")
+                set_code(span, code_of_cancel(context))
                 raise
             set_code(span, "OK")
             return result

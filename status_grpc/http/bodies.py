@@ -12,24 +12,24 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from status_grpc.domain.errors import FieldViolation, InvalidArgument
+from status_grpc.http.edge import Edge
 from status_grpc.wire.json_values import NotJson, parse_value
 
-#: How long a body may take to arrive, in seconds.
-_BODY_SECONDS = 30.0
 #: What JSON is sent as. The older clients create traces without saying, and `curl -d` says that it sends a form.
 _JSON_TYPES = ("", "application/json", "text/plain", "application/x-www-form-urlencoded", "application/octet-stream")
 
 
-async def read_body(request: Request, most_bytes: int) -> bytes:
+async def read_body(request: Request, edge: Edge) -> bytes:
     """Return the body.
 
-    Raises HTTPException 413 for more than `most_bytes`, after it has read all of them: a client that is still sending
-    would see a broken connection instead of the answer, and send everything again. 408 if it takes too long.
+    Raises HTTPException 413 for more than `max_request_bytes`, after it has read all of them: a client that is still
+    sending would see a broken connection instead of the answer, and send everything again. 408 if it takes too long.
     """
+    most_bytes = edge.max_request_bytes
     parts: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(_BODY_SECONDS):
+        async with asyncio.timeout(edge.request_seconds):
             async for part in request.stream():
                 size += len(part)
                 if size <= most_bytes:
@@ -37,19 +37,19 @@ async def read_body(request: Request, most_bytes: int) -> bytes:
                 else:
                     parts.clear()
     except TimeoutError:
-        message = f"the body did not arrive within {_BODY_SECONDS:g} s"
+        message = f"the body did not arrive within {edge.request_seconds:g} s"
         raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, message, {"Connection": "close"}) from None
     if size > most_bytes:
         raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body takes {size} bytes, more than {most_bytes}")
     return b"".join(parts)
 
 
-async def read_object(request: Request, most_bytes: int) -> tuple[dict[str, Any], bytes]:
+async def read_object(request: Request, edge: Edge) -> tuple[dict[str, Any], bytes]:
     """Return the JSON object in the body, and the body as it came.
 
     Raises HTTPException (as `read_body`; 415 for what is said to be something else) and InvalidArgument.
     """
-    body = await read_body(request, most_bytes)
+    body = await read_body(request, edge)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in _JSON_TYPES and not media_type.endswith("+json"):
         raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body must be JSON: application/json")

@@ -47,7 +47,7 @@ class CheckedRequests:
         """Serve one request."""
         try:
             scope = {**scope, "headers": self._headers(scope)}
-            body = await read_body(Request(scope, receive), self._edge.max_request_bytes)
+            body = await read_body(Request(scope, receive), self._edge)
         except HTTPException as error:
             content = {"code": _CODES.get(HTTPStatus(error.status_code), "unimplemented"), "message": error.detail}
             await JSONResponse(content, error.status_code, error.headers)(scope, receive, send)

@@ -29,6 +29,8 @@ class Edge:
     is_ready: Callable[[], bool]
     #: How large the body of a request may be, in bytes.
     max_request_bytes: int
+    #: How long the body of a request may take to arrive, in seconds.
+    request_seconds: float
     #: How long a stream waits for a client that does not read, in seconds.
     write_timeout_seconds: float
     #: The older service, for traces that only it knows.

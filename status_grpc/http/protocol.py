@@ -6,52 +6,65 @@ import asyncio
 import json
 import sys
 from http import HTTPStatus
+from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from status_grpc.http.streaming import ABORT
 
-#: How long the head of a request may take to arrive, in seconds.
-_HEAD_SECONDS = 20.0
-
 
 class Protocol(H11Protocol):
-    """One connection."""
+    """One connection. `request_seconds`: how long the head of a request may take to arrive."""
 
-    _head_timer: asyncio.TimerHandle | None = None
+    def __init__(self, *args: Any, request_seconds: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._request_seconds = request_seconds
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
         super().connection_made(transport)
         self.app_state = {**self.app_state, ABORT: transport.abort}
-        self._time_head()
+        self._set_timer()
 
     def data_received(self, data: bytes) -> None:
         """Take what has arrived."""
         super().data_received(data)
-        self._time_head()
+        self._set_timer()
+
+    def on_response_complete(self) -> None:
+        """Go on with what has arrived since, or wait for it."""
+        super().on_response_complete()
+        self._set_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         super().connection_lost(exc)
         self._stop_timer()
 
-    def _time_head(self) -> None:
-        """Let the time for a head run while a part of one has arrived, or nothing at all yet."""
-        waiting = self.conn.their_state is h11.IDLE and (self.cycle is None or bool(self.conn.trailing_data[0]))
-        if not waiting:
+    def _set_timer(self) -> None:
+        """Let the time run while something is awaited that no application waits for."""
+        if not self._is_due():
             self._stop_timer()
-        elif self._head_timer is None:
-            self._head_timer = self.loop.call_later(_HEAD_SECONDS, self._head_is_late)
+        elif self._timer is None and not self.transport.is_closing():
+            self._timer = self.loop.call_later(self._request_seconds, self._too_late)
+
+    def _is_due(self) -> bool:
+        """Whether the rest of a head is awaited, or the rest of a body whose request has been answered."""
+        if self.cycle is None:
+            return True
+        if self.conn.their_state is h11.IDLE:
+            return bool(self.conn.trailing_data[0])
+        return self.conn.their_state is h11.SEND_BODY and self.cycle.response_complete
 
     def _stop_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def _head_is_late(self) -> None:
-        self._head_timer = None
+    def _too_late(self) -> None:
+        self._timer = None
         if not self.transport.is_closing():
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, "the request took too long to arrive")
 

@@ -7,6 +7,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -25,12 +26,18 @@ class HttpServer:
     """A uvicorn server that leaves the signals to others."""
 
     def __init__(
-        self, app: HttpApp, *, tls_cert: Path | None = None, tls_key: Path | None = None, client_ca: Path | None = None
+        self,
+        app: HttpApp,
+        *,
+        request_seconds: float,
+        tls_cert: Path | None = None,
+        tls_key: Path | None = None,
+        client_ca: Path | None = None,
     ) -> None:
         self._app = app
         self._config = uvicorn.Config(
             app,
-            http=Protocol,
+            http=partial(Protocol, request_seconds=request_seconds),  # type: ignore[arg-type]  # called like a class
             ws="none",
             lifespan="off",
             log_config=None,

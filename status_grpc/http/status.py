@@ -48,7 +48,7 @@ class _Status:
 
     async def create(self, request: Request) -> Response:
         """Start a trace. Its ids are new and it is STARTED and OK, whatever the caller says."""
-        body, _ = await read_object(request, self._edge.max_request_bytes)
+        body, _ = await read_object(request, self._edge)
         violations: list[FieldViolation] = []
         draft = read_old_event(body, self._edge.limits, violations, required=REQUIRED_TO_CREATE)
         draft = replace(
@@ -73,7 +73,7 @@ class _Status:
 
     async def _update(self, request: Request, trace_id: str) -> Response:
         self._check_id(trace_id)
-        value, body = await read_object(request, self._edge.max_request_bytes)
+        value, body = await read_object(request, self._edge)
         upstream = self._edge.upstream
         if upstream is None:
             return await self._append(trace_id, value)

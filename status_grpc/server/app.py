@@ -120,12 +120,14 @@ class StatusServer:
             limits=settings.event_limits(),
             is_ready=lambda: self._health.ready,
             max_request_bytes=settings.max_request_bytes,
+            request_seconds=settings.http_request_seconds,
             write_timeout_seconds=settings.write_timeout_seconds,
             upstream=None if settings.legacy_upstream is None else Upstream(settings.legacy_upstream),
         )
         origins = [origin.strip() for origin in settings.http_origins.split(",")]
         return HttpServer(
             HttpApp(edge, prefix=settings.http_prefix, origins=origins),
+            request_seconds=settings.http_request_seconds,
             tls_cert=settings.tls_cert,
             tls_key=settings.tls_key,
             client_ca=settings.tls_client_ca,

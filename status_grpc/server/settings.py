@@ -40,6 +40,11 @@ class Settings(BaseSettings):
         "*",
         description="Which web pages may call over HTTP: origins such as https://example.com, with commas; * is all.",
     )
+    http_request_seconds: float = Field(
+        20.0,
+        gt=0,
+        description="How long the head of an HTTP request, and then its body, may take to arrive, in seconds.",
+    )
     legacy_upstream: str | None = Field(
         None,
         description="URL of the older status service, without /status: HTTP requests for traces that only it knows are "
@@ -171,6 +176,10 @@ class Settings(BaseSettings):
         """Return the limits on what one event or request may hold."""
         return replace(Limits(), **self.limits)
 
+    def listen_url(self) -> str | None:
+        """Return the URL of the connection for hints, None where there is none."""
+        return self.database_listen_url or self.database_url
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -180,10 +189,6 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-    def listen_url(self) -> str | None:
-        """Return the URL of the connection for hints, None where there is none."""
-        return self.database_listen_url or self.database_url
-
         """Put the sources in order: flags, environment, file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, cls.settings_file)
 

@@ -1,0 +1,303 @@
+"""Whatever arrives is answered: a 4xx with a message, in bounded time and memory, and nothing is lost."""
+
+import json
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from gateway import PATIENCE
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from old_bodies import created, creation, events, update
+
+MEGABYTE = 1024 * 1024
+
+
+def message(answer: httpx.Response) -> str:
+    """What a refusal says; it says nothing else."""
+    assert 400 <= answer.status_code < 500, (answer.status_code, answer.text)
+    assert answer.headers["content-type"] == "application/json"
+    told = answer.json()
+    assert list(told) == ["message"]
+    assert told["message"]
+    assert "Traceback" not in told["message"]
+    return str(told["message"])
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/nothing", "/status/", "/status-from-path", "/status-from-path/", "/status%00", "/status/a%00b", "//status"],
+)
+def test_unknown_routes(http, path):
+    message(http.get(path))
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "QUERY", "X-SOMETHING"])
+@pytest.mark.parametrize("path", ["/status", "/status/x", "/status-from-path/eA==", "/healthz"])
+def test_wrong_methods(http, method, path):
+    answer = http.request(method, path)
+    message(answer)
+    assert answer.status_code == 405
+    assert answer.headers["allow"]
+
+
+def test_a_method_that_fits_another_route(http):
+    assert http.get("/status").status_code == 405
+    assert http.post("/status-from-path/eA==").status_code == 405
+
+
+@pytest.mark.parametrize(
+    "path", ["!!!", "eA", "eA=", "eA===", "e A==", "_-8=", "%F0%9F%98%80", "/w==", "AA==", "x" * 9000]
+)
+def test_bad_base64(http, path):
+    answer = http.get(f"/status-from-path/{path}")
+    assert answer.status_code == 400
+    message(answer)
+
+
+BAD_JSON = [
+    (b"", "not JSON"),
+    (b"{", "not JSON"),
+    (b'{"a": 1,}', "not JSON"),
+    (b"[1]", "must be a JSON object"),
+    (b'"text"', "must be a JSON object"),
+    (b"null", "must be a JSON object"),
+    (b'{"duration": NaN}', "number"),
+    (b'{"duration": -Infinity}', "number"),
+    (b'{"duration": 1e999}', "number"),
+    (b'{"duration": ' + b"9" * 5000 + b"}", "number"),
+    (b'{"user": "\xff\xfe"}', "UTF-8"),
+    (b'{"user": "\\ud800"}', "half of a character"),
+    (b"[" * 100_000, "nested too deep"),
+    (b'{"a":' * 100_000, "nested too deep"),
+    ("{}".encode("utf-16"), "UTF-8"),
+    (b"\0", "not JSON"),
+]
+
+
+@pytest.mark.parametrize(("body", "why"), BAD_JSON, ids=range(len(BAD_JSON)))
+def test_bad_json(http, body, why):
+    for path in ("/status", f"/status/{created(http)}"):
+        answer = http.post(path, content=body)
+        assert answer.status_code == 400
+        assert why in message(answer)
+
+
+BAD_FIELDS = [
+    ("start_time", "yesterday"),
+    ("start_time", 17),
+    ("start_time", "N/A"),
+    ("start_time", "0001-01-01T00:00:00+14:00"),
+    ("start_time", "2026-11-23T12:00:60"),
+    ("end_time", {}),
+    ("end_time", "1999-01-01"),
+    ("trace_status", "DONE"),
+    ("trace_status", 3),
+    ("trace_event_status", "MAYBE"),
+    ("duration", "12"),
+    ("duration", -1),
+    ("duration", True),
+    ("duration", 1e300),
+    ("duration", 10**300),
+    ("domain", ["dataset"]),
+    ("component", "x" * 257),
+    ("component", "a\0b"),
+    ("user", {"name": "me"}),
+    ("s3_path", "x" * 2049),
+    ("s3_path", "a\0b"),
+    ("exception", {"type": "ValueError"}),
+    ("errors", "wrong"),
+    ("errors", ["wrong"]),
+    ("errors", [{"message": "wrong"}]),
+    ("errors", [{"message": {}}]),
+    ("errors", [{"message": {"nb": 1}}]),
+    ("errors", [{"message": {"nb": "x"}}] * 101),
+    ("errors", [{"message": {"nb": "x"}, "deep": json.loads("[" * 30 + "]" * 30)}]),
+    ("status_body", {"a": "b\0"}),
+    ("status_body", {"a\0": "b"}),
+    ("status_body", {"a": json.loads("[" * 30 + "]" * 30)}),
+    ("status_body", {"a": 10**400}),
+    ("meta", json.loads('{"a":' * 30 + "1" + "}" * 30)),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD_FIELDS, ids=range(len(BAD_FIELDS)))
+def test_a_bad_field_is_named_and_nothing_is_recorded(http, name, value):
+    trace_id = created(http)
+    answer = http.post(f"/status/{trace_id}", json=update(**{name: value}))
+    assert answer.status_code == 400
+    assert message(answer).startswith(name)
+    assert len(events(http, trace_id)) == 1
+    if name not in ("trace_status", "trace_event_status"):  # which a creation passes over
+        answer = http.post("/status", json=creation(**{name: value}))
+        assert answer.status_code == 400
+        assert message(answer).startswith(name)
+
+
+@pytest.mark.parametrize("content_type", ["application/xml", "multipart/form-data; boundary=x", "image/png", "x"])
+def test_wrong_content_types(http, content_type):
+    answer = http.post("/status", content=json.dumps(creation()), headers={"content-type": content_type})
+    assert answer.status_code == 415
+    assert "JSON" in message(answer)
+
+
+def test_compressed_bodies(http):
+    answer = http.post("/status", content=b"\x1f\x8b", headers={"content-encoding": "gzip"})
+    assert answer.status_code == 415
+    message(answer)
+
+
+def test_an_event_is_as_large_as_over_grpc(http):
+    trace_id = created(http)
+    # Zeros grow as a Struct: less than a megabyte of JSON is more than a megabyte as an event.
+    answer = http.post(f"/status/{trace_id}", json=update(status_body={"zeros": [0] * 200_000}))
+    assert answer.status_code == 400
+    assert "encoded event" in message(answer)
+    assert http.post(f"/status/{trace_id}", json=update(status_body={"x": "x" * 1_000_000})).status_code == 200
+
+
+def test_a_body_of_50_megabytes_is_read_to_its_end_and_refused(gateway, http):
+    created(http)
+    before = gateway.memory()
+
+    def chunks():
+        for _ in range(50):
+            yield b"x" * MEGABYTE
+
+    for content in (b"x" * (50 * MEGABYTE), chunks()):
+        with ThreadPoolExecutor(4) as pool:
+            bodies = [content, *[b"y" * (50 * MEGABYTE)] * 3]
+            answers = list(
+                pool.map(lambda body: httpx.post(f"{gateway.url}/status", content=body, timeout=PATIENCE), bodies)
+            )
+        assert [answer.status_code for answer in answers] == [413] * 4
+        assert "more than 4194304" in message(answers[0])
+    assert gateway.memory() - before < 40 * MEGABYTE
+
+
+def test_a_connection_goes_on_after_a_refusal(gateway):
+    with httpx.Client(base_url=gateway.url, timeout=PATIENCE) as http:
+        for content in (b"x" * (5 * MEGABYTE), b"[", b"{}"):
+            message(http.post("/status", content=content))
+            message(http.post("/nothing", content=content))
+        created(http)
+
+
+def raw(gateway, *parts: bytes) -> bytes:
+    """Send bytes and return all that comes back until the server closes the connection."""
+    host, _, port = gateway.http.partition(":")
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
+        try:
+            for part in parts:
+                connection.sendall(part)
+        except (ConnectionResetError, BrokenPipeError):
+            pass  # it has said enough
+        answer = b""
+        while True:
+            try:
+                part = connection.recv(65536)
+            except ConnectionResetError:
+                return answer
+            if not part:
+                return answer
+            answer += part
+
+
+def refused(answer: bytes) -> int:
+    """Return the status of a refusal as it came over the wire."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert list(json.loads(body)) == ["message"], answer
+    assert b"content-type: application/json" in head.lower()
+    return int(head.split()[1])
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET /status/x HTTP/1.1\r\n\r\n",  # without a host
+        b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /status HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST /status HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"POST /status HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nbad header\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\r\n\r\n",  # the beginning of TLS
+    ],
+)
+def test_what_is_not_http(gateway, request_):
+    assert refused(raw(gateway, request_)) == 400
+
+
+def test_a_flood_of_headers(gateway):
+    many = (f"x-{number}: {'a' * 100}\r\n".encode() for number in range(200_000))
+    assert refused(raw(gateway, b"GET / HTTP/1.1\r\nHost: x\r\n", *many)) == 431
+    assert refused(raw(gateway, b"GET / HTTP/1.1\r\nHost: x\r\nx: ", *[b"a" * MEGABYTE] * 20)) == 431
+    assert refused(raw(gateway, b"GET /" + b"a" * MEGABYTE, *[b"a" * MEGABYTE] * 20)) == 431
+
+
+def test_slow_heads_and_bodies_are_told_so_in_the_end(new_gateway):
+    server = new_gateway("--http-request-seconds", "0.5")
+    assert refused(raw(server, b"GET / HT")) == 408
+    assert refused(raw(server, b"")) == 408
+    head = b"POST /status HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+    assert refused(raw(server, head + b"{")) == 408
+    assert refused(raw(server, b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")) == 404
+    assert httpx.get(f"{server.url}/healthz").status_code == 200
+
+
+def test_many_slow_clients_keep_nobody_waiting(gateway, http):
+    connections = []
+    host, _, port = gateway.http.partition(":")
+    for _ in range(200):
+        connections.append(socket.create_connection((host, int(port)), timeout=PATIENCE))
+        connections[-1].sendall(b"POST /status HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    try:
+        created(http)
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def test_a_client_that_goes_away_in_its_body_leaves_nothing_behind(gateway, http):
+    trace_id = created(http)
+    host, _, port = gateway.http.partition(":")
+    body = json.dumps(update()).encode()
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
+        head = f"POST /status/{trace_id} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body) + 1}\r\n\r\n"
+        connection.sendall(head.encode() + body)
+    assert len(events(http, trace_id)) == 1
+    assert "unexpectedly" not in gateway.log
+
+
+@settings(max_examples=150)
+@given(
+    method=st.sampled_from(["GET", "POST", "PUT"]),
+    path=st.sampled_from(["/status", "/status/{}", "/status-from-path/{}", "/{}"]),
+    rest=st.binary(max_size=20) | st.sampled_from([b"..", b"%", b"%zz", b"a/b", b"\xc3\xa5"]),
+    body=st.binary(max_size=60)
+    | st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+        lambda below: (
+            st.lists(below, max_size=3)
+            | st.dictionaries(st.sampled_from([*creation(), *update(), "errors", "status_body", "meta", "id"]), below)
+        ),
+        max_leaves=12,
+    ).map(lambda value: json.dumps(value).encode()),
+)
+def test_nothing_ends_in_a_500(http_of_module, method, path, rest, body):
+    quoted = "".join(f"%{byte:02X}" for byte in rest)
+    answer = http_of_module.request(method, path.format(quoted), content=body)
+    assert answer.status_code == 200 or message(answer)
+
+
+@pytest.fixture(scope="module")
+def http_of_module(gateway):
+    with httpx.Client(base_url=gateway.url, timeout=PATIENCE) as http:
+        yield http
+
+
+def test_nothing_went_wrong_without_a_word(gateway, http):
+    created(http)
+    assert "unexpectedly" not in gateway.log
+    assert "Exception" not in gateway.log

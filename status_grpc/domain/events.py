@@ -50,12 +50,9 @@ class Dataset:
     version: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventDraft:
     """An event as its caller sent it. Empty strings, None and attempt 0 mean: not said.
-
-    Nobody changes a draft once it is made; it is not frozen because making a frozen one takes three times as long, and
-    every write makes one.
 
     Times are timezone-aware and kept to the microsecond.
     """

@@ -17,6 +17,7 @@ from status_grpc.domain.limits import (
     TRACE_ERROR_TEXT_LENGTH,
     TRACE_ERRORS,
 )
+from status_grpc.domain.values import quickly_made
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,11 @@ class Trace:
     revision: int = field(default=0, compare=False)
 
 
+# Every write makes one of each.
+_new_event = quickly_made(TraceEvent)
+_new_state = quickly_made(Trace)
+
+
 def record_first(draft: EventDraft, trace_id: str, trace_event_id: str, *, now: datetime) -> TraceEvent:
     """Return the event that starts the trace with this id. The draft is valid; the ids count, not the draft's."""
     place = _Place(trace_id, trace_event_id, draft.domain, draft.domain_id, sequence=1, run=1)
@@ -118,7 +124,7 @@ class _Place:
 
 
 def _recorded(draft: EventDraft, place: _Place, *, default_status: TraceStatus, now: datetime) -> TraceEvent:
-    return TraceEvent(
+    return _new_event(
         trace_id=place.trace_id,
         trace_event_id=place.trace_event_id,
         domain=place.domain,
@@ -218,7 +224,7 @@ def _fold_into_run(trace: Trace, event: TraceEvent) -> Trace:
     """Return the state after an event of the current run, which has not ended before it."""
     finished = event.trace_status is TraceStatus.FINISHED
     errors, first_failure = _reasons(trace, event)
-    return Trace(
+    return _new_state(
         trace_id=trace.trace_id,
         domain=trace.domain,
         domain_id=trace.domain_id,

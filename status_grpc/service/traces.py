@@ -112,7 +112,10 @@ class Traces:
     async def _receipt(self, decision: Decision, command: AppendEvent) -> Receipt | StatusError:
         if isinstance(decision, StatusError):
             return decision
-        _, event = await self._recorded(decision, command)
+        if isinstance(decision, Recorded):
+            event = decision.event
+        else:
+            _, event = await self._recorded(decision, command)
         return Receipt(event.trace_event_id, event.sequence, event.record_time)
 
     async def _recorded(self, decision: Decision, command: CreateTrace | AppendEvent) -> tuple[Trace, TraceEvent]:

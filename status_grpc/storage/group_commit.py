@@ -108,7 +108,7 @@ class GroupCommit:
         self._queued_commands += len(commands)
         self._queued_bytes += size
         self._wake.set()
-        if self._gathered is not None and len(self._queue) >= self._enough:
+        if self._gathered is not None and self._has_enough():
             _set(self._gathered)
         return answer
 
@@ -134,7 +134,7 @@ class GroupCommit:
         few have arrived each time, and spend itself on transactions.
         """
         self._enough = active * 3 // 4
-        if len(self._queue) >= self._enough or self._closing:
+        if self._has_enough() or self._closing:
             return
         loop = asyncio.get_running_loop()
         self._gathered = loop.create_future()
@@ -142,6 +142,10 @@ class GroupCommit:
         await self._gathered
         timer.cancel()
         self._gathered = None
+
+    def _has_enough(self) -> bool:
+        """Return whether most of the active callers are back, or a whole transaction is waiting."""
+        return len(self._queue) >= self._enough or self._queued_commands >= self.MOST_COMMANDS
 
     def _take(self) -> list[_Submission]:
         batch: list[_Submission] = []

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import chain
+from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
 import sqlalchemy as sa
@@ -13,9 +12,6 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from status_grpc.storage.dialects import Database, Transaction
 from status_grpc.storage.rows import CHANGING_COLUMNS
 from status_grpc.storage.tables import trace_datasets, trace_events, trace_paths, traces
-
-#: How many rows one statement holds: a few different statements, so that each is prepared once and kept.
-_ROWS_PER_STATEMENT = (64, 32, 16, 8, 4, 2, 1)
 
 
 class Many(Protocol):
@@ -41,48 +37,26 @@ class _AtOnce(Many):
             transaction.execute(self._sql, tuple(parameters[name] for name in self._names))
 
 
-class _Batched(Many):
-    """A number of rows in each statement, whose parameters are all of their values."""
+class _EachRow(Many):
+    """One row at a time, by a short statement that is prepared once."""
 
-    def __init__(self, statement: Callable[[int], sa.ClauseElement], dialect: sa.Dialect) -> None:
-        """Take `statement(n)`, which writes n rows whose parameters are made by `_parameters`."""
-        self._statement = statement
-        self._dialect = dialect
-        self._sql: dict[int, str] = {}
+    def __init__(self, statement: sa.ClauseElement, database: Database) -> None:
+        """Take a statement that writes one row."""
+        self._sql = str(statement.compile(dialect=database.dialect))
 
     def execute(self, transaction: Transaction, rows: Sequence[Sequence[Any]]) -> None:
-        done = 0
-        for count in _ROWS_PER_STATEMENT:
-            while len(rows) - done >= count:
-                transaction.execute(self._text(count), tuple(chain.from_iterable(rows[done : done + count])))
-                done += count
-
-    def _text(self, count: int) -> str:
-        text = self._sql.get(count)
-        if text is None:
-            text = self._sql[count] = str(self._statement(count).compile(dialect=self._dialect))
-        return text
-
-
-def _parameters(columns: Sequence[sa.Column[Any]], row: int) -> dict[str, sa.BindParameter[Any]]:
-    return {column.name: sa.bindparam(f"{column.name}_{row}", type_=column.type) for column in columns}
+        if rows:
+            transaction.execute_each(self._sql, rows)
 
 
 def _insert(table: sa.Table, database: Database, *, ignore_existing: bool = False) -> Many:
     columns = list(table.columns)
-    dialect = database.dialect
-    if dialect.name == "postgresql":
+    if database.dialect.name == "postgresql":
         rows = database.keys(*[(column.name, column.type) for column in columns])
         at_once = postgresql.insert(table).from_select([column.name for column in columns], sa.select(rows))
         return _AtOnce(at_once.on_conflict_do_nothing() if ignore_existing else at_once, database)
-
-    def statement(count: int) -> sa.ClauseElement:
-        rows = [_parameters(columns, row) for row in range(count)]
-        if not ignore_existing:
-            return sa.insert(table).values(rows)
-        return sqlite.insert(table).values(rows).on_conflict_do_nothing()
-
-    return _Batched(statement, dialect)
+    one = sqlite.insert(table).values({column.name: sa.bindparam(column.name, type_=column.type) for column in columns})
+    return _EachRow(one.on_conflict_do_nothing() if ignore_existing else one, database)
 
 
 def _update(table: sa.Table, names: Sequence[str], database: Database) -> Many:
@@ -95,12 +69,9 @@ def _update(table: sa.Table, names: Sequence[str], database: Database) -> Many:
 
     if database.dialect.name == "postgresql":
         return _AtOnce(from_rows(database.keys(*[(column.name, column.type) for column in columns])), database)
-
-    def statement(count: int) -> sa.ClauseElement:
-        rows = [tuple(_parameters(columns, row).values()) for row in range(count)]
-        return from_rows(sa.values(*[sa.column(c.name, c.type) for c in columns], name="new").data(rows).cte("new"))
-
-    return _Batched(statement, database.dialect)
+    row = tuple(sa.bindparam(f"new_{column.name}", type_=column.type) for column in columns)
+    one = sa.values(*[sa.column(column.name, column.type) for column in columns], name="new").data([row]).cte("new")
+    return _EachRow(from_rows(one), database)
 
 
 class Statements:

@@ -17,6 +17,7 @@ from status_grpc.domain.events import (
     TraceStatus,
 )
 from status_grpc.domain.limits import Limits
+from status_grpc.domain.values import quickly_made
 from status_grpc.wire.structs import decode_struct, fill_struct, to_object
 from status_grpc.wire.times import (
     decode_duration,
@@ -38,6 +39,9 @@ TRACE_EVENT_STATUSES[2] = TraceEventStatus.FAILED
 TRACE_STATUS_NUMBERS = {status: number for number, status in TRACE_STATUSES.items()}
 TRACE_EVENT_STATUS_NUMBERS = {status: number for number, status in TRACE_EVENT_STATUSES.items()}
 
+# Every write makes one.
+_new_draft = quickly_made(EventDraft)
+
 
 def decode_draft(
     message: trace_pb2.TraceEvent, limits: Limits, violations: list[FieldViolation], *, encoded_bytes: int = 0
@@ -48,7 +52,7 @@ def decode_draft(
     completes it into the answer rather than build another.
     """
     has = message.HasField
-    return EventDraft(
+    return _new_draft(
         trace_id=message.trace_id,
         trace_event_id=message.trace_event_id,
         domain=message.domain,

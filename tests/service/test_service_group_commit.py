@@ -139,6 +139,19 @@ async def test_one_caller_alone_never_waits_for_company(writer: GroupCommit, gat
             await writer.submit([append("a")])
 
 
+async def test_a_whole_transaction_waits_for_nobody(gate: Gate) -> None:
+    writer = GroupCommit(gate.commit, queue_commands=10_000, queue_bytes=1 << 30)
+    writer.start()
+    first = await gate.hold(writer, create("a"))
+    many = [writer.submit([append("a")]) for _ in range(40)]
+    writer.PATIENCE_SECONDS = 3600
+    whole = [writer.submit([append("a") for _ in range(GroupCommit.MOST_COMMANDS)]) for _ in range(2)]
+    gate.open.set()
+    async with asyncio.timeout(30):
+        await asyncio.gather(first, *many, *whole)
+    await writer.close()
+
+
 async def test_callers_that_do_not_come_back_are_not_waited_for_long(writer: GroupCommit, gate: Gate) -> None:
     first = await gate.hold(writer, create("a"))
     many = [writer.submit([append("a")]) for _ in range(40)]

@@ -8,12 +8,15 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from builders import append, create
+from hypothesis import given
+from hypothesis.strategies import datetimes, just
 from stores import opened
 
 from status_grpc.domain.decisions import Recorded
@@ -210,3 +213,8 @@ def test_servers_that_start_at_once_on_a_new_file_do_not_collide(tmp_path: Path)
         for server in servers:
             server.kill()
             server.communicate()
+
+
+@given(datetimes(timezones=just(UTC)))
+def test_times_are_iso_8601_with_microseconds_whatever_they_are(time: datetime) -> None:
+    assert SqliteDatabase.codec.time_in(time) == time.isoformat(timespec="microseconds")

@@ -93,6 +93,13 @@ class Database(ABC):
         """Return the parameters that make `keys` hold these rows."""
 
     @abstractmethod
+    def of_each(self, keys: sa.FromClause, rows: sa.Select[Any], most: sa.BindParameter[int]) -> sa.Select[Any]:
+        """Return the rows that `rows` finds for each of the keys, to whose columns it refers; `most` rows in all.
+
+        The order and the limit of `rows` hold for each key: what there is beyond the limit is not read.
+        """
+
+    @abstractmethod
     def locked(self, statement: sa.Select[Any]) -> sa.Select[Any]:
         """Return the statement so that it locks the rows it finds until the transaction ends."""
 
@@ -107,6 +114,11 @@ class Transaction(ABC):
     @abstractmethod
     def execute(self, sql: str, values: tuple[Any, ...]) -> None:
         """Execute a statement that was compiled for this database, with its parameters in order."""
+
+    def execute_each(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Execute it for each of many rows of parameters."""
+        for row in rows:
+            self.execute(sql, tuple(row))
 
 
 async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:

@@ -18,17 +18,23 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from status_grpc.storage.dialects.base import Database, T, Transaction, U, Work, unavailable, uninterrupted
 from status_grpc.storage.rows import RowCodec
 
+_ISO_LENGTH = len("2026-01-01T00:00:00.000000+00:00")
+
 
 class _IsoText:
-    """A time as text. One transaction writes the time of its recording many times over: it is converted once."""
+    """A time as text: ISO 8601 with microseconds and +00:00, which sorts as the times do."""
 
     def __init__(self) -> None:
         self._last: tuple[datetime | None, str] = None, ""
 
     def __call__(self, time: datetime) -> str:
+        # One transaction writes the time of its recording many times over: it is converted once.
         last, text = self._last
         if time is not last:
-            text = time.isoformat(timespec="microseconds")
+            # A fifth of the time that isoformat takes; without the microseconds where they are none.
+            text = orjson.dumps(time).decode()[1:-1]
+            if len(text) != _ISO_LENGTH:
+                text = time.isoformat(timespec="microseconds")
             self._last = time, text
         return text
 
@@ -151,16 +157,19 @@ class SqliteDatabase(Database):
         decide: Callable[[T], U],
         store: Callable[[Transaction, U], None],
     ) -> U:
-        # The statements run in the thread, where they may wait for the disk; the deciding runs here, since two threads
-        # of Python would only take the interpreter from each other.
+        # What may wait for long runs in the thread: for the lock of another process, for pages that must be read first,
+        # for the disk. The rest runs here: two threads of Python only take the interpreter from each other.
         async with self._lock:
             transaction, found = await self._in_thread(self._begin, look_up)
             try:
                 decided = decide(found)
-            except BaseException:
+                store(transaction, decided)
+            except BaseException as error:
                 await self._in_thread(transaction.rollback)
+                if isinstance(error, sqlite3.OperationalError):
+                    raise unavailable(error) from error
                 raise
-            await self._in_thread(self._finish, transaction, store, decided)
+            await self._in_thread(self._commit, transaction)
             return decided
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
@@ -178,9 +187,8 @@ class SqliteDatabase(Database):
             raise
 
     @staticmethod
-    def _finish(transaction: _SqliteTransaction, store: Callable[[Transaction, U], None], decided: U) -> None:
+    def _commit(transaction: _SqliteTransaction) -> None:
         try:
-            store(transaction, decided)
             transaction.commit()
         except BaseException:
             transaction.rollback()
@@ -206,6 +214,17 @@ class SqliteDatabase(Database):
 
     def key_parameters(self, rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
         return {"keys": json.dumps(rows)}
+
+    def of_each(self, keys: sa.FromClause, rows: sa.Select[Any], most: sa.BindParameter[int]) -> sa.Select[Any]:
+        # In place of LATERAL, which SQLite has only for functions: the rows of a key as a JSON array, taken apart.
+        of_key = rows.correlate(keys).subquery("of_key")
+        array = sa.select(sa.func.json_group_array(sa.func.json_array(*of_key.columns))).correlate(keys)
+        found = sa.func.json_each(array.scalar_subquery()).table_valued("value", name="found")
+        columns = [
+            sa.type_coerce(found.c.value.op("->>")(sa.literal_column(str(index))), column.type).label(column.name)
+            for index, column in enumerate(of_key.columns)
+        ]
+        return sa.select(*columns).select_from(keys.join(found, sa.true())).limit(most)
 
     def locked(self, statement: sa.Select[Any]) -> sa.Select[Any]:
         return statement  # BEGIN IMMEDIATE has locked the whole file
@@ -242,6 +261,9 @@ class _SqliteTransaction(Transaction):
 
     def execute(self, sql: str, values: tuple[Any, ...]) -> None:
         self._connection.execute(sql, values)
+
+    def execute_each(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        self._connection.executemany(sql, rows)
 
     def commit(self) -> None:
         """Make it durable."""

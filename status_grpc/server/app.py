@@ -30,6 +30,8 @@ from status_grpc.storage.schema import require_current, upgrade
 from status_grpc.storage.store import Store
 
 if TYPE_CHECKING:
+    from starlette.middleware import Middleware
+
     from status_grpc.http.server import HttpServer
     from status_grpc.server.metrics import Metrics
     from status_grpc.server.telemetry import Telemetry
@@ -126,12 +128,24 @@ class StatusServer:
         )
         origins = [origin.strip() for origin in settings.http_origins.split(",")]
         return HttpServer(
-            HttpApp(edge, prefix=settings.http_prefix, origins=origins),
+            HttpApp(edge, prefix=settings.http_prefix, origins=origins, around=self._around_requests()),
             request_seconds=settings.http_request_seconds,
             tls_cert=settings.tls_cert,
             tls_key=settings.tls_key,
             client_ca=settings.tls_client_ca,
         )
+
+    def _around_requests(self) -> list[Middleware]:
+        from starlette.middleware import Middleware
+
+        from status_grpc.http.watching import CountedRequests, SpannedRequests
+
+        around = []
+        if self._metrics is not None:
+            around.append(Middleware(CountedRequests, observer=self._metrics))
+        if self._telemetry is not None:
+            around.append(Middleware(SpannedRequests, spans=self._telemetry.spans))
+        return around
 
     async def start(self) -> list[str]:
         """Start to serve; return what is listened on: HOST:PORT, and the URL of HTTP if it is served.

@@ -45,10 +45,15 @@ class CallSpans:
             ):
                 yield span
 
+    @staticmethod
+    def failed(span: Span, error_type: str) -> None:
+        """Note that a call failed through no fault of its caller."""
+        span.set_attribute("error.type", error_type)
+        span.set_status(Status(StatusCode.ERROR))
+
 
 def set_code(span: Span, code: str) -> None:
     """Note how a call ended, by its gRPC code."""
     span.set_attribute("rpc.response.status_code", code)
     if code in _ERRORS:
-        span.set_attribute("error.type", code)
-        span.set_status(Status(StatusCode.ERROR))
+        CallSpans.failed(span, code)

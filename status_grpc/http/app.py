@@ -33,7 +33,10 @@ _HEALTH_PATHS = ("/healthz", "/readyz")
 class HttpApp:
     """The ASGI application."""
 
-    def __init__(self, edge: Edge, *, prefix: str = "", origins: Sequence[str] = ("*",)) -> None:
+    def __init__(
+        self, edge: Edge, *, prefix: str = "", origins: Sequence[str] = ("*",), around: Sequence[Middleware] = ()
+    ) -> None:
+        """`around` goes around every request, outside of what refuses it."""
         #: Whether new requests are refused, health checks aside.
         self.draining = False
         self._prefix = prefix
@@ -55,6 +58,7 @@ class HttpApp:
                     expose_headers=_EXPOSED_HEADERS,
                     max_age=_CORS_SECONDS,
                 ),
+                *around,
                 Middleware(_Guard, app_of=self),
             ],
             exception_handlers={StatusError: on_status_error, HTTPException: on_http_error},

@@ -43,8 +43,11 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 _SERVICE = "tracestatus.v1.StatusService"
 #: Method -> its type: the names of metrics and labels are those that gRPC servers in other languages use.
 _TYPES = dict.fromkeys(
-    ("Create", "Update", "BatchUpdate", "Heartbeat", "GetTrace", "GetByPath", "WaitTrace", "ListTraces"), "unary"
+    ("Create", "Update", "BatchUpdate", "Heartbeat", "GetTrace", "GetByPath", "WaitTrace", "ListTraces", "GetLineage"),
+    "unary",
 ) | {"StreamTrace": "server_stream"}
+#: A client may call its method what it likes.
+_HTTP_METHODS = {"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"}
 _CALL_LABELS = ["grpc_type", "grpc_service", "grpc_method"]
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _COMMANDS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -71,6 +74,16 @@ class Metrics:
             for method in labels
             for code in grpc.StatusCode
         }
+        self._requests = Counter(
+            "status_grpc_http_requests", "HTTP requests that ended.", ["method", "route", "status"], registry=registry
+        )
+        self._request_seconds = Histogram(
+            "status_grpc_http_request_seconds",
+            "How long HTTP requests took.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
         self._commits = Histogram(
             "status_grpc_commit_seconds", "How long transactions took.", buckets=_SECONDS, registry=registry
         )
@@ -100,6 +113,11 @@ class Metrics:
         """Note that a call has ended with this code, after so many seconds."""
         self._ended[method, code]()
         self._took[method](seconds)
+
+    def requested(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Note an HTTP request."""
+        self._requests.labels(method if method in _HTTP_METHODS else "other", route, status).inc()
+        self._request_seconds.labels(route).observe(seconds)
 
     def committed(self, commands: int, waited: float, took: float, *, failed: bool) -> None:
         """Note a transaction."""
@@ -164,6 +182,7 @@ class _Looking(Collector):
         yield _gauge("status_grpc_ready", "1 if calls can be served: as the readiness probe says.", self._health.ready)
         yield from self._queue()
         yield from self._followers()
+        yield from self._feed()
         yield from self._connections()
 
     def _queue(self) -> Iterator[Metric]:
@@ -180,6 +199,23 @@ class _Looking(Collector):
             "status_grpc_follower_lag_events", "Events that the last of the streams is behind.", max(lags, default=0)
         )
 
+    def _feed(self) -> Iterator[Metric]:
+        counts = self._feeds.counts
+        yield _by_cause(
+            "status_grpc_feed_reads", "Readings of the change feed.", counts.hinted_reads, counts.polled_reads
+        )
+        yield _by_cause(
+            "status_grpc_feed_changes",
+            "Changes that were read from the change feed.",
+            counts.hinted_changes,
+            counts.polled_changes,
+        )
+        yield _counter(
+            "status_grpc_feed_comparisons", "Comparisons of all that is followed with the database.", counts.comparisons
+        )
+        yield _counter("status_grpc_feed_failures", "Readings of the change feed that failed.", counts.failures)
+        yield _gauge("status_grpc_followed_traces", "Traces that are followed.", self._feeds.traces)
+
     def _connections(self) -> Iterator[Metric]:
         used = GaugeMetricFamily("status_grpc_database_connections_used", "Connections in use.", labels=["pool"])
         most = GaugeMetricFamily("status_grpc_database_connections_limit", "Connections at most.", labels=["pool"])
@@ -192,6 +228,13 @@ class _Looking(Collector):
 
 def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, text, value=value)
+
+
+def _by_cause(name: str, text: str, hint: int, poll: int) -> Metric:
+    family = CounterMetricFamily(name, text, labels=["cause"])
+    family.add_metric(["hint"], hint)
+    family.add_metric(["poll"], poll)
+    return family
 
 
 def _counter(name: str, text: str, value: float) -> Metric:

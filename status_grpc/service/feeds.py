@@ -12,6 +12,7 @@ import asyncio
 import random
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -297,6 +298,22 @@ def _older(trace: Trace | None, known: Trace | None) -> bool:
     )
 
 
+@dataclass(slots=True)
+class FeedCounts:
+    """What the change feed has been read for, and what was found: for those who watch the server."""
+
+    #: Readings after a hint, and after a while without one.
+    hinted_reads: int = 0
+    polled_reads: int = 0
+    #: Changes that those found, also the ones of this process. Many found by polls: hints do not arrive.
+    hinted_changes: int = 0
+    polled_changes: int = 0
+    #: How often all that is followed was compared with the database.
+    comparisons: int = 0
+    #: How often the database could not be read.
+    failures: int = 0
+
+
 class Feeds:
     """The feeds of this process: hands them out, keeps them up to date, and wakes who waits."""
 
@@ -305,6 +322,8 @@ class Feeds:
         self._changes = changes
         self._hints = hints
         self._poll_seconds = poll_seconds
+        self.counts = FeedCounts()
+        self._hinted = False
         self._feeds: dict[str, TraceFeed] = {}
         self._path_signals: dict[str, set[Signal]] = {}
         self._path_created: dict[str, datetime] = {}
@@ -318,6 +337,11 @@ class Feeds:
         self._behind: set[TraceFeed] = set()
         self._gap_since = float("inf")
         self._next_comparison = self._next_forgetting = float("-inf")
+
+    @property
+    def traces(self) -> int:
+        """How many traces are followed."""
+        return len(self._feeds)
 
     def start(self) -> None:
         """Begin to read the change feed."""
@@ -420,8 +444,11 @@ class Feeds:
                 self._somebody_waits.clear()
                 await self._somebody_waits.wait()
             try:
+                self._count_read()
                 await self._read()
             except StatusError:
+                self.counts.failures += 1
+                self._hinted = False
                 # The database is away: followers keep their place, and see the old read_time. Whoever was woken may
                 # have tried in vain.
                 self._next_comparison = float("-inf")
@@ -429,11 +456,24 @@ class Feeds:
                 await asyncio.sleep(self._poll_seconds)
                 continue
             except Exception:
+                self.counts.failures += 1
                 log.exception("reading the change feed failed")
                 await asyncio.sleep(self._poll_seconds)
             await asyncio.sleep(_SPACING_SECONDS)
             # Jittered, so that replicas that started together do not ask together.
-            await self._hints.wait(self._poll_seconds * random.uniform(0.8, 1.0))  # noqa: S311
+            self._hinted = await self._hints.wait(self._poll_seconds * random.uniform(0.8, 1.0))  # noqa: S311
+
+    def _count_read(self) -> None:
+        if self._hinted:
+            self.counts.hinted_reads += 1
+        else:
+            self.counts.polled_reads += 1
+
+    def _count_changes(self, count: int) -> None:
+        if self._hinted:
+            self.counts.hinted_changes += count
+        else:
+            self.counts.polled_changes += count
 
     async def _read(self) -> None:
         loop, began = asyncio.get_running_loop(), datetime.now(UTC)
@@ -466,6 +506,7 @@ class Feeds:
             page = await self._changes.read(cursor, from_lane=from_lane)
             for change in page.changes:
                 self._take_in(change)
+            self._count_changes(len(page.changes))
             self._cursor = cursor = page.cursor
             intact &= page.intact
             gap |= page.gap
@@ -484,6 +525,7 @@ class Feeds:
 
     async def _compare(self) -> None:
         """Compare all that is followed with the database."""
+        self.counts.comparisons += 1
         feeds, paths = dict(self._feeds), list(self._path_signals)
         revisions, created = await self._store.changes(list(feeds), paths)
         for trace_id, feed in feeds.items():

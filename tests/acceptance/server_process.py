@@ -25,6 +25,8 @@ class Server:
         self.flags = flags
         self.port = _free_port()
         self.process: subprocess.Popen[str] | None = None
+        #: The URL of HTTP, where that is served.
+        self.http = ""
         self._log = folder / "server.log"
 
     @property
@@ -46,11 +48,12 @@ class Server:
         assert self.process.stdout is not None
         ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
         line = self.process.stdout.readline() if ready else ""
-        found = re.fullmatch(r"status-grpc is listening on (\S+)\n", line)
+        found = re.fullmatch(r"status-grpc is listening on (\S+)(?: and (\S+))?\n", line)
         if found is None:
             self.kill()
             raise AssertionError(f"the server said {line!r} instead of where it listens; its log: {self.log}")
         assert found[1] == self.address
+        self.http = found[2] or ""
         return self
 
     def terminate(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 
@@ -131,6 +132,51 @@ async def test_followers_and_how_far_they_are_behind_are_seen(server: Server, co
     await stalled.to_the_end()
     scrape = await until(server, lambda scrape: scrape.value("status_grpc_followers") == 0)
     assert scrape.value("status_grpc_follower_lag_events") == 0
+
+
+async def test_what_another_server_writes_is_seen_to_have_come_by_a_hint(
+    new_server: Callable[..., Server], connect: Connect
+) -> None:
+    server = new_server("--metrics", "127.0.0.1:0", "--poll-seconds", "30")
+    other = Server(server.folder).start()
+    try:
+        trace_id = await new_trace(connect(other))
+        following = Following(connect(server), trace_id=trace_id)
+        await following.caught_up()
+        assert (await asyncio.to_thread(Scrape, server)).value("status_grpc_followed_traces") == 1
+        await update(connect(other), trace_id, **ENDED_OK)
+        await following.to_the_end()
+    finally:
+        other.kill()
+
+    scrape = await asyncio.to_thread(Scrape, server)
+
+    assert scrape.value("status_grpc_feed_changes_total", cause="hint") == 1
+    assert scrape.value("status_grpc_feed_changes_total", cause="poll") == 0
+    assert scrape.value("status_grpc_feed_reads_total", cause="hint") >= 1
+    assert scrape.value("status_grpc_ready") == 1
+
+
+async def test_http_requests_are_counted_by_route(new_server: Callable[..., Server]) -> None:
+    server = new_server("--metrics", "127.0.0.1:0", "--http", "127.0.0.1:0")
+
+    def get(path: str) -> int:
+        try:
+            with urllib.request.urlopen(server.http + path, timeout=PATIENCE) as answer:
+                status: int = answer.status
+                return status
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+
+    statuses = [await asyncio.to_thread(get, path) for path in ("/status/one", "/status/two", "/nothing", "/readyz")]
+
+    assert statuses == [404, 404, 404, 200]
+    scrape = await asyncio.to_thread(Scrape, server)
+    requests = "status_grpc_http_requests_total"
+    assert scrape.value(requests, route="/status/{trace_id:path}", method="GET", status="404") == 2
+    assert scrape.value(requests, route="other", status="404") == 1
+    assert scrape.value("status_grpc_http_request_seconds_count", route="/readyz") == 1
 
 
 async def test_a_server_that_is_not_told_to_has_no_port_for_metrics(

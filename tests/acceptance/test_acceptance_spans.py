@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import urllib.request
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -122,6 +123,33 @@ async def test_the_trace_context_of_callers_is_kept_in_meta_and_never_in_the_pla
 
     assert dict(created.event.meta) == kept[0]
     assert kept == [{"git_rev": "abc", **KEPT}, KEPT, {"traceparent": "mine"}, KEPT, {}, {}]
+
+
+async def test_requests_over_http_are_spans_and_keep_the_context_too(
+    collector: Collector, new_server: Callable[..., Server], connect: Connect
+) -> None:
+    server = new_server("--otel", "--http", "127.0.0.1:0")
+    times = dict.fromkeys(("start_time", "end_time"), "2020-03-02T12:34:23+00:00")
+    event = {"domain": "dataset", "domain_id": "d/1", "component": "uploader", "meta": {"a": 1}, **times}
+    request = urllib.request.Request(
+        f"{server.http}/status",
+        json.dumps(event).encode(),
+        {"Content-Type": "application/json", "traceparent": CONTEXT[0][1]},
+    )
+
+    def post() -> str:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            trace_id: str = json.load(answer)["trace_id"]
+            return trace_id
+
+    trace_id = await asyncio.to_thread(post)
+
+    (span,) = await collector.until(1)
+    assert span.name == "POST /status"
+    assert (span.trace_id.hex(), span.parent_span_id.hex()) == (TRACE_ID, SPAN_ID)
+    assert attributes(span)["http.route"] == "/status"
+    (kept,) = await all_events(connect(server), trace_id)
+    assert dict(kept.meta) == {"a": 1, "traceparent": CONTEXT[0][1]}
 
 
 async def test_a_retry_comes_with_another_trace_context_and_is_recognised(

@@ -87,7 +87,7 @@ class _Events:
                     raise
                 response: Response = come_back(error)
             else:
-                blocks = _blocks(first, items, by_path=wanted.WhichOneof("target") == "s3_path")
+                blocks = _blocks(first, items, by_path="trace_id" not in request.path_params)
                 response = StreamingResponse(blocks, headers=STREAM_HEADERS, media_type=_TYPE)
             try:
                 await response(scope, receive, bounded(send, self._edge.write_timeout_seconds))
@@ -120,9 +120,10 @@ def _read(request: Request) -> pb.StreamTraceRequest:
             violations.append(FieldViolation(name, "is given twice"))
         is_flag = name in ("wait_for_trace", "waitForTrace", "new_only", "newOnly")
         fields[name] = _FLAGS.get(text.lower(), text) if is_flag else text
-    last_id = request.headers.get("last-event-id")
+    # Browsers send it as UTF-8; Starlette takes headers for Latin-1.
+    last_id = request.headers.get("last-event-id", "").encode("latin-1")
     if last_id:
-        match = _ID.fullmatch(last_id)
+        match = _ID.fullmatch(last_id.decode(errors="replace"))
         if match is None:
             violations.append(FieldViolation("Last-Event-ID", "is not the id of an event of this stream"))
         else:

@@ -23,6 +23,8 @@ _JSON = "tracestatus.v1 json"
 
 _IN_FIELD = re.compile(r"Failed to parse (\w+) field: ")
 _UNKNOWN = re.compile(r'Message type "[\w.]+" has no field named "(.*?)" at ', re.DOTALL)
+#: Characters that JSON allows in a text, and that end a line for some who read line by line.
+_SEPARATORS = (("\x85", "\\u0085"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029"))
 _EXPECTED = {
     "google.protobuf.Timestamp": "must be a time such as 2026-01-31T12:00:00Z",
     "google.protobuf.Duration": 'must be a duration such as "1.5s"',
@@ -49,7 +51,7 @@ def parse_json(kind: type[M], data: bytes) -> M | Malformed[M]:
 
 
 def message_json(message: Message) -> bytes:
-    """Return the message as JSON, in one line."""
+    """Return the message as JSON, in one line, whatever its reader takes for the end of one."""
     return _dumps(json_format.MessageToDict(message))
 
 
@@ -83,7 +85,10 @@ def _error(error: ErrorDetail) -> JsonObject:
 
 
 def _dumps(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    for separator, escape in _SEPARATORS:
+        text = text.replace(separator, escape)
+    return text.encode()
 
 
 class _Repeated(Exception):

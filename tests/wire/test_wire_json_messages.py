@@ -141,3 +141,10 @@ def test_an_events_json_has_its_integers_to_the_last_digit(body: dict[str, Any],
     fields = json.loads(event_json(event))
     assert fields["statusBody"] == body | {"large": large}
     assert fields["meta"] == {"large": -large}
+
+
+@given(st.text(alphabet=st.sampled_from("\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029x"), max_size=6))
+def test_json_is_one_line_to_every_reader(text: str) -> None:
+    message = trace_pb2.TraceEvent(user=text)
+    (line,) = message_json(message).decode().splitlines()
+    assert json_format.Parse(line, trace_pb2.TraceEvent()) == message

@@ -198,3 +198,15 @@ feed_commits = Table(
     PrimaryKeyConstraint("lane_id", "number"),
     sqlite_with_rowid=False,
 )
+
+# Which revisions were applied (storage.schema). Alembic keeps the number of the last one in a table of its own.
+schema_revisions = Table(
+    "schema_revisions",
+    metadata,
+    Column("revision", Text, nullable=False),
+    # The oldest schema whose releases run on this one too: what lets an earlier release use what a later one made.
+    Column("oldest_release", Text, nullable=False),
+    Column("apply_time", Instant, nullable=False),
+    # Also what keeps two processes from applying the same one.
+    PrimaryKeyConstraint("revision"),
+)

@@ -131,16 +131,6 @@ def test_completion_and_version(offline_cli):
     assert {"status-grpc", "grpcio"} <= set(offline_cli("version", "--format", "json").json)
 
 
-def test_migrate(offline_cli, tmp_path):
-    url = f"sqlite+aiosqlite:///{tmp_path / 'traces.db'}"
-    assert offline_cli("migrate", "--database-url", url).code == 0
-    assert offline_cli("migrate", STATUS_GRPC_DATABASE_URL=url).code == 0
-    for wrong in ("nonsense", "sqlite+aiosqlite:////no/such/folder/traces.db"):
-        run = offline_cli("migrate", "--database-url", wrong)
-        assert run.code in (2, 5)
-        assert run.sentence
-
-
 def test_events_in_bulk(cli, traces, tmp_path):
     trace_id, finished = traces.create(), traces.create()
     lines = [{"trace_id": trace_id, "component": "c", "status_body": {"number": number}} for number in range(1200)]

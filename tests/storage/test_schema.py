@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,8 +16,15 @@ from stores import opened
 from status_grpc.storage import schema
 from status_grpc.storage.dialects import Database
 from status_grpc.storage.rows import CHANGING_COLUMNS
-from status_grpc.storage.schema import SchemaMismatch, current_revision, upgrade
-from status_grpc.storage.tables import SCHEMA_REVISION, metadata, traces
+from status_grpc.storage.schema import (
+    SchemaMismatch,
+    all_revisions,
+    current_revision,
+    migrate,
+    require_current,
+    upgrade,
+)
+from status_grpc.storage.tables import SCHEMA_REVISION, metadata, schema_revisions, traces
 
 
 @pytest.fixture
@@ -69,6 +77,60 @@ async def test_a_database_of_a_later_release_is_refused_with_a_sentence(database
     with pytest.raises(SchemaMismatch, match=r"has schema 9999, made by a later release; .* install the later release"):
         await database.write(upgrade)
     assert await database.write(current_revision) == "9999"
+
+
+@pytest.mark.parametrize(("oldest", "runs"), [(SCHEMA_REVISION, True), ("9998", False)])
+async def test_a_later_schema_is_used_if_it_says_that_this_release_may(
+    database: Database, oldest: str, runs: bool
+) -> None:
+    def applied_by_a_later_release(connection: sa.Connection) -> None:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(
+            sa.insert(schema_revisions).from_select(
+                ["revision", "oldest_release", "apply_time"],
+                sa.select(sa.literal("9999"), sa.literal(oldest), sa.func.max(schema_revisions.c.apply_time)),
+            )
+        )
+
+    await database.write(applied_by_a_later_release)
+    for check in (require_current, upgrade):
+        if runs:
+            await database.write(check)
+        else:
+            with pytest.raises(SchemaMismatch, match="install the later release"):
+                await database.write(check)
+    assert await database.write(current_revision) == "9999"
+    with pytest.raises(SchemaMismatch, match="migrate with the later release"):
+        await migrate(database)
+
+
+async def test_an_older_schema_and_none_are_refused_with_a_sentence_that_says_what_to_do(database: Database) -> None:
+    await migrate(database, "0002")
+    with pytest.raises(SchemaMismatch, match=r"has schema 0002, this release needs .*: run status-grpc migrate first"):
+        await database.write(require_current)
+    await database.write(metadata.drop_all)
+    await database.write(lambda connection: connection.execute(sa.text("DROP TABLE alembic_version")))
+    with pytest.raises(SchemaMismatch, match=r"has no schema, .* run status-grpc migrate first"):
+        await database.write(require_current)
+
+
+async def test_a_schema_goes_down_and_up_step_by_step(database: Database) -> None:
+    told: list[str] = []
+    await migrate(database, "0001", tell=told.append)
+    assert await database.read(current_revision) == "0001"
+    await migrate(database, tell=told.append)
+    assert await database.read(current_revision) == SCHEMA_REVISION
+    numbers = [revision.number for revision in all_revisions()]
+    assert [re.findall(r"\d{4}", sentence)[0] for sentence in told] == numbers[:0:-1] + numbers[1:]
+    await test_the_migrations_make_the_tables_of_the_code(database)
+    with pytest.raises(SchemaMismatch, match="there is no schema '77'; this release knows 0001, "):
+        await migrate(database, "77")
+
+
+async def test_every_revision_says_which_releases_run_on_it() -> None:
+    numbers = [revision.number for revision in all_revisions()]
+    for before, revision in zip(["0001", *numbers], all_revisions(), strict=False):
+        assert revision.oldest_release <= before, "the release before has to run on it"
 
 
 async def test_an_upgrade_that_fails_leaves_no_trace(database: Database) -> None:

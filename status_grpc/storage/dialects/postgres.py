@@ -182,6 +182,10 @@ class PostgresDatabase(Database):
     def key_parameters(self, rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
         return {f"keys_{index}": list(values) for index, values in enumerate(zip(*rows, strict=True))}
 
+    def of_each(self, keys: sa.FromClause, rows: sa.Select[Any], most: sa.BindParameter[int]) -> sa.Select[Any]:
+        found = rows.lateral("found")
+        return sa.select(*found.c).select_from(keys.join(found, sa.true())).limit(most)
+
     def locked(self, statement: sa.Select[Any]) -> sa.Select[Any]:
         return statement.order_by(traces.c.trace_id).with_for_update(of=traces)
 

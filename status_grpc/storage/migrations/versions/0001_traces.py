@@ -10,6 +10,8 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+#: The oldest schema whose releases still run on this one.
+oldest_release = "0001"
 
 _INSTANT = sa.Text().with_variant(TIMESTAMP(timezone=True), "postgresql")
 _JSON = sa.Text().with_variant(JSONB(), "postgresql")

@@ -87,12 +87,14 @@ class Lane:
         # Whether the next number may have been taken: by a commit of ours that was thought to have failed, or by a
         # process that took us for dead and ended the lane.
         self._in_doubt = False
+        self._attempts = 0
         self._written = False
 
     @asynccontextmanager
     async def commit(self) -> AsyncIterator[None]:
         """Be around one transaction that calls `begin` and then, if it changes something, `write`."""
         async with self._committing:
+            self._attempts = 0
             self._written = False
             if self._given_up == self.lane_id:
                 self._open_another()
@@ -110,10 +112,11 @@ class Lane:
 
     def begin(self, transaction: Transaction) -> None:
         """Prepare to write: called at the start of every attempt at the transaction."""
-        if self._in_doubt or self._written:
+        if self._in_doubt or self._attempts:
             taken = {"of_lane": self.lane_id, "with_number": self.number + 1}
             if transaction.fetch(self._taken, taken):
                 self._open_another()
+        self._attempts += 1
         self._written = False
 
     def write(self, transaction: Transaction, changes: Changes) -> None:

@@ -4,10 +4,64 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
-from status_grpc.domain.events import Dataset, EventDraft, JsonObject, TraceEvent
+from status_grpc.domain.events import Dataset, EventDraft, JsonObject, TraceEvent, TraceEventStatus, TraceStatus
 from status_grpc.domain.limits import Limits
+
+
+class LineageDirection(StrEnum):
+    """Which way lineage is followed: to where something comes from, or to what became of it."""
+
+    UPSTREAM = "UPSTREAM"
+    DOWNSTREAM = "DOWNSTREAM"
+
+
+@dataclass(frozen=True, slots=True)
+class LineageEdge:
+    """A trace has read or written a dataset.
+
+    `sequence` is the first event of the trace that said so, `record_time` when it was recorded, `depth` how many edges
+    this one is away from where the lineage begins, from 1.
+    """
+
+    trace_id: str
+    written: bool
+    dataset: Dataset
+    sequence: int
+    record_time: datetime
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class LineageTrace:
+    """What a lineage tells of a trace; `component` is that of its last event."""
+
+    trace_id: str
+    domain: str
+    domain_id: str
+    trace_status: TraceStatus
+    trace_event_status: TraceEventStatus
+    done: bool
+    create_time: datetime
+    finish_time: datetime | None
+    component: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """A graph of traces and datasets: its edges, the nearest first, and the traces that they are about.
+
+    `truncated`: there is more than the limits of the question let through.
+    """
+
+    edges: tuple[LineageEdge, ...]
+    traces: tuple[LineageTrace, ...]
+    truncated: bool
+
 
 #: The keys of `status_body` under which programs said what they read and wrote before events had `inputs` and
 #: `outputs`. Those of files hold paths; the others may hold anything, and count only where it is a URI.

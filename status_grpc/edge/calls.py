@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from tracestatus.v1 import status_service_pb2 as pb
 
@@ -13,10 +13,12 @@ from status_grpc.domain.errors import StatusError
 from status_grpc.domain.traces import Trace
 from status_grpc.edge.requests import Requests, valid_updates
 from status_grpc.service.following import Checkpoint, Following, FollowItem
+from status_grpc.service.lineage import Lineage
 from status_grpc.service.traces import PAGE_BYTES, Receipt, Traces
 from status_grpc.wire.errors import encode_error
 from status_grpc.wire.events import encode_event
 from status_grpc.wire.framing import embedded
+from status_grpc.wire.lineage import encode_edge, encode_lineage_trace
 from status_grpc.wire.times import encode_time
 from status_grpc.wire.tokens import make_page_token
 from status_grpc.wire.traces import encode_trace, trace_message
@@ -25,6 +27,7 @@ from status_grpc.wire.traces import encode_trace, trace_message
 _TRACE, _EVENT = 1, 2
 _PAGE_TRACE, _PAGE_EVENTS, _PAGE_TOKEN = 1, 2, 3
 _LISTED_TRACES, _LISTED_TOKEN = 1, 2
+_EDGES, _EDGE_TRACES, _EDGES_TOKEN = 1, 2, 3
 _STREAM_EVENT, _STREAM_CHECKPOINT = 1, 2
 
 #: How many bytes the errors of a batch's answer may take before they are told in brief: it must fit a client's limit.
@@ -38,9 +41,10 @@ _LONGEST_WAIT = timedelta(minutes=15)
 class StatusCalls:
     """Answers requests with encoded responses; raises the domain's errors. `caller` is whose limits count."""
 
-    def __init__(self, traces: Traces, following: Following, requests: Requests) -> None:
+    def __init__(self, traces: Traces, following: Following, lineage: Lineage, requests: Requests) -> None:
         self._traces = traces
         self._following = following
+        self._lineage = lineage
         self._requests = requests
 
     async def create(self, request: pb.CreateRequest) -> bytes:
@@ -110,6 +114,32 @@ class StatusCalls:
         if position is not None:
             token = make_page_token(listing.query, [position[0].isoformat(), position[1]])
             parts.append(embedded(_LISTED_TOKEN, token.encode()))
+        return b"".join(parts)
+
+    async def get_lineage(self, request: pb.GetLineageRequest) -> bytes:
+        """Return a GetLineageResponse: a page of edges, and the traces they are about."""
+        asked = self._requests.get_lineage(request)
+        as_of = asked.as_of or datetime.now(UTC)
+        page = await self._lineage.get(asked.wanted, as_of=as_of, skip=asked.skip, count=asked.count)
+        traces = dict(page.traces)
+        parts: list[bytes] = []
+        if not asked.skip and (start := traces.pop(asked.wanted.trace_id, None)):
+            parts.append(embedded(_EDGE_TRACES, encode_lineage_trace(start)))
+        told, size = 0, 0
+        for edge in page.edges:
+            entry = embedded(_EDGES, encode_edge(edge))
+            if trace := traces.pop(edge.trace_id, None):
+                entry += embedded(_EDGE_TRACES, encode_lineage_trace(trace))
+            parts.append(entry)
+            told += 1
+            size += len(entry)
+            if size > PAGE_BYTES:
+                break
+        if page.complete and told == len(page.edges):
+            parts.append(pb.GetLineageResponse(truncated=page.truncated).SerializeToString())
+        else:
+            token = make_page_token(asked.query, [as_of.isoformat(), asked.skip + told])
+            parts.append(embedded(_EDGES_TOKEN, token.encode()))
         return b"".join(parts)
 
     async def wait_trace(self, request: pb.WaitTraceRequest, *, caller: str, remaining: float | None) -> bytes:

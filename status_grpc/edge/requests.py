@@ -11,18 +11,23 @@ from tracestatus.v1 import status_service_pb2 as pb
 from tracestatus.v1 import trace_pb2
 
 from status_grpc.domain.errors import FieldViolation, InvalidArgument
-from status_grpc.domain.events import EventDraft
+from status_grpc.domain.events import Dataset, EventDraft
 from status_grpc.domain.limits import Limits
 from status_grpc.domain.validation import DraftRules, check_filter, check_id, check_path, raise_if_any
 from status_grpc.service.following import Cursor, Target
+from status_grpc.service.lineage import LineageQuery
 from status_grpc.service.traces import Update
 from status_grpc.storage.listing import TraceFilter
 from status_grpc.wire.events import decode_draft, decode_trace_event_status, decode_trace_status
+from status_grpc.wire.lineage import decode_direction
 from status_grpc.wire.times import decode_duration, decode_time
 from status_grpc.wire.tokens import read_page_token
 
 _DEFAULT_PAGE, _LARGEST_PAGE = 100, 1000
 _DEFAULT_LISTING, _LARGEST_LISTING = 50, 500
+_DEFAULT_EDGES_PAGE, _LARGEST_EDGES_PAGE = 500, 1000
+_DEFAULT_EDGES, _LARGEST_EDGES = 1000, 10_000
+_DEFAULT_DEPTH, _LARGEST_DEPTH = 100, 200
 _DEFAULT_WAIT = timedelta(seconds=30)
 _LARGEST_SEQUENCE = 2**63 - 1
 
@@ -56,6 +61,22 @@ class ListRequest:
     def query(self) -> tuple[object, ...]:
         """What its page tokens are bound to."""
         return ("ListTraces", self.wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class LineageRequest:
+    """GetLineage: which edges."""
+
+    wanted: LineageQuery
+    count: int
+    #: How many edges earlier pages had, and until when the first one looked; None for the first one.
+    skip: int = 0
+    as_of: datetime | None = None
+
+    @property
+    def query(self) -> tuple[object, ...]:
+        """What its page tokens are bound to."""
+        return ("GetLineage", self.wanted)
 
 
 class Requests:
@@ -222,6 +243,34 @@ class Requests:
         created, trace_id = read_page_token(listing.query, request.page_token)
         return replace(listing, before=(datetime.fromisoformat(created), trace_id))
 
+    def get_lineage(self, request: pb.GetLineageRequest) -> LineageRequest:
+        """Return what to follow, which way, how far, and which page of it."""
+        violations: list[FieldViolation] = []
+        kind = request.WhichOneof("start")
+        if kind == "trace_id":
+            check_id("trace_id", request.trace_id, self._limits, violations)
+            if request.version:
+                violations.append(FieldViolation("version", "needs uri: a trace has no version"))
+        elif kind == "uri":
+            check_path("uri", request.uri, self._limits, violations)
+            self._check_filters(violations, version=request.version)
+        else:
+            violations.append(FieldViolation("uri", "is required, or else trace_id"))
+        wanted = LineageQuery(
+            dataset=Dataset(request.uri, request.version),
+            trace_id=request.trace_id,
+            direction=decode_direction("direction", request.direction, violations),
+            max_depth=_bounded("max_depth", request.max_depth, _DEFAULT_DEPTH, _LARGEST_DEPTH, violations),
+            max_edges=_bounded("max_edges", request.max_edges, _DEFAULT_EDGES, _LARGEST_EDGES, violations),
+        )
+        count = _page_size(request.page_size, _DEFAULT_EDGES_PAGE, _LARGEST_EDGES_PAGE, violations)
+        raise_if_any(violations)
+        lineage = LineageRequest(wanted, count)
+        if not request.page_token:
+            return lineage
+        as_of, skip = read_page_token(lineage.query, request.page_token)
+        return replace(lineage, skip=skip, as_of=datetime.fromisoformat(as_of))
+
     def _check_filters(self, violations: list[FieldViolation], **filters: str) -> None:
         for name, value in filters.items():
             check_filter(name, value, self._limits.name_length, violations)
@@ -240,6 +289,10 @@ def _time(name: str, request: object, violations: list[FieldViolation]) -> datet
 
 
 def _page_size(size: int, default: int, largest: int, violations: list[FieldViolation]) -> int:
-    if size < 0:
-        violations.append(FieldViolation("page_size", "must not be negative"))
-    return min(size, largest) or default
+    return _bounded("page_size", size, default, largest, violations)
+
+
+def _bounded(field: str, number: int, default: int, largest: int, violations: list[FieldViolation]) -> int:
+    if number < 0:
+        violations.append(FieldViolation(field, "must not be negative"))
+    return min(number, largest) or default

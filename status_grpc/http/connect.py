@@ -108,6 +108,7 @@ def _endpoints(calls: StatusCalls) -> Mapping[str, Any]:
         "GetTrace": calls.get_trace,
         "GetByPath": calls.get_by_path,
         "ListTraces": calls.list_traces,
+        "GetLineage": calls.get_lineage,
         "WaitTrace": calls.wait_trace,
     }
     endpoints: dict[str, Any] = {}

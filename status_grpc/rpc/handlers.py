@@ -30,6 +30,7 @@ def status_service_handler(servicer: StatusServicer) -> grpc.GenericRpcHandler:
         "GetByPath": pb.GetByPathRequest,
         "WaitTrace": pb.WaitTraceRequest,
         "ListTraces": pb.ListTracesRequest,
+        "GetLineage": pb.GetLineageRequest,
     }
     handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         name: grpc.unary_unary_rpc_method_handler(getattr(servicer, name), request_deserializer=parser(kind))

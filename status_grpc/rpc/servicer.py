@@ -50,6 +50,10 @@ class StatusServicer:
         """Return a page of traces."""
         return await self._calls.list_traces(request)
 
+    async def GetLineage(self, request: pb.GetLineageRequest, context: Context) -> bytes:
+        """Return a page of the lineage of a dataset or a trace."""
+        return await self._calls.get_lineage(request)
+
     async def WaitTrace(self, request: pb.WaitTraceRequest, context: Context) -> bytes:
         """Answer when a trace is done, or when the time is up."""
         return await self._calls.wait_trace(request, caller=caller_of(context), remaining=context.time_remaining())

@@ -21,11 +21,13 @@ from status_grpc.server.settings import Settings, SettingsError
 from status_grpc.service.expiry import Expiry
 from status_grpc.service.feeds import Feeds
 from status_grpc.service.following import Following, FollowSettings
+from status_grpc.service.lineage import Lineage
 from status_grpc.service.traces import Traces
 from status_grpc.storage.dialects import open_database, open_hints
 from status_grpc.storage.feed import ChangeFeed
 from status_grpc.storage.group_commit import GroupCommit
 from status_grpc.storage.lane_keeping import LaneKeeper
+from status_grpc.storage.lineage import LineageStore
 from status_grpc.storage.schema import require_current, upgrade
 from status_grpc.storage.store import Store
 
@@ -83,7 +85,7 @@ class StatusServer:
         self._expiry = Expiry(self._store, traces, every_seconds=settings.expiry_check_seconds)
         self._health = Health(self._store.ping, every_seconds=_HEALTH_SECONDS)
         requests = Requests(limits)
-        calls = StatusCalls(traces, self._following, requests)
+        calls = StatusCalls(traces, self._following, Lineage(LineageStore(self._database)), requests)
         servicer = StatusServicer(calls, write_timeout_seconds=settings.write_timeout_seconds)
         self._interceptor = CallInterceptor(self._metrics)
         self._telemetry = _new_telemetry() if settings.otel else None

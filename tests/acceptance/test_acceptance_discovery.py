@@ -27,6 +27,7 @@ METHODS = (
     "StreamTrace",
     "WaitTrace",
     "ListTraces",
+    "GetLineage",
 )
 
 

@@ -228,6 +228,8 @@ async def test_all_bad_fields_are_named_at_once(stub: Stub) -> None:
     assert set(found.fields) == {f"event.{name}" for name in event}
 
 
+UPSTREAM = pb.LINEAGE_DIRECTION_UPSTREAM
+
 #: Bad requests of every method: the field that the answer must name, and the request.
 BAD_REQUESTS: list[tuple[str, str, Message]] = [
     ("Create", "trace_id", pb.CreateRequest(event=first_event(trace_id="one"), trace_id="other")),
@@ -270,6 +272,19 @@ BAD_REQUESTS: list[tuple[str, str, Message]] = [
     ("ListTraces", "created_before", pb.ListTracesRequest(created_before=TOO_LATE)),
     ("ListTraces", "updated_after", pb.ListTracesRequest(updated_after=Timestamp(nanos=-1))),
     ("ListTraces", "updated_before", pb.ListTracesRequest(updated_before=Timestamp(seconds=2**62))),
+    ("GetLineage", "uri", pb.GetLineageRequest(direction=UPSTREAM)),
+    ("GetLineage", "uri", pb.GetLineageRequest(direction=UPSTREAM, uri="")),
+    ("GetLineage", "uri", pb.GetLineageRequest(direction=UPSTREAM, uri="\0")),
+    ("GetLineage", "uri", pb.GetLineageRequest(direction=UPSTREAM, uri="x" * 2049)),
+    ("GetLineage", "trace_id", pb.GetLineageRequest(direction=UPSTREAM, trace_id="x" * 129)),
+    ("GetLineage", "version", pb.GetLineageRequest(direction=UPSTREAM, uri="x", version="x" * 257)),
+    ("GetLineage", "version", pb.GetLineageRequest(direction=UPSTREAM, trace_id="x", version="1")),
+    ("GetLineage", "direction", pb.GetLineageRequest(uri="x")),
+    ("GetLineage", "direction", pb.GetLineageRequest(uri="x", direction=7)),
+    ("GetLineage", "max_depth", pb.GetLineageRequest(direction=UPSTREAM, uri="x", max_depth=-1)),
+    ("GetLineage", "max_edges", pb.GetLineageRequest(direction=UPSTREAM, uri="x", max_edges=-1)),
+    ("GetLineage", "page_size", pb.GetLineageRequest(direction=UPSTREAM, uri="x", page_size=-1)),
+    ("GetLineage", "page_token", pb.GetLineageRequest(direction=UPSTREAM, uri="x", page_token="x")),
     ("WaitTrace", "trace_id", pb.WaitTraceRequest()),
     ("WaitTrace", "trace_id", pb.WaitTraceRequest(trace_id="")),
     ("WaitTrace", "s3_path", pb.WaitTraceRequest(s3_path="\0")),
@@ -340,6 +355,7 @@ NOT_UTF_8: list[tuple[str, str, Message]] = [
     ("GetTrace", "page_token", pb.GetTraceRequest(trace_id="x", page_token="@@@")),
     ("GetByPath", "s3_path", pb.GetByPathRequest(s3_path="@@@")),
     ("ListTraces", "user", pb.ListTracesRequest(user="@@@")),
+    ("GetLineage", "uri", pb.GetLineageRequest(uri="@@@")),
     ("WaitTrace", "s3_path", pb.WaitTraceRequest(s3_path="@@@")),
     ("StreamTrace", "trace_id", pb.StreamTraceRequest(trace_id="@@@")),
 ]
@@ -353,6 +369,7 @@ METHODS: dict[str, type[Message]] = {
     "GetByPath": pb.GetByPathRequest,
     "WaitTrace": pb.WaitTraceRequest,
     "ListTraces": pb.ListTracesRequest,
+    "GetLineage": pb.GetLineageRequest,
     "StreamTrace": pb.StreamTraceRequest,
 }
 

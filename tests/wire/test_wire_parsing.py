@@ -24,6 +24,7 @@ REQUESTS: list[type[Message]] = [
     pb.StreamTraceRequest,
     pb.WaitTraceRequest,
     pb.ListTracesRequest,
+    pb.GetLineageRequest,
 ]
 
 

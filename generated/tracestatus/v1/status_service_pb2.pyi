@@ -5,12 +5,22 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.rpc import status_pb2 as _status_pb2
 from tracestatus.v1 import trace_pb2 as _trace_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class LineageDirection(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    LINEAGE_DIRECTION_UNSPECIFIED: _ClassVar[LineageDirection]
+    LINEAGE_DIRECTION_UPSTREAM: _ClassVar[LineageDirection]
+    LINEAGE_DIRECTION_DOWNSTREAM: _ClassVar[LineageDirection]
+LINEAGE_DIRECTION_UNSPECIFIED: LineageDirection
+LINEAGE_DIRECTION_UPSTREAM: LineageDirection
+LINEAGE_DIRECTION_DOWNSTREAM: LineageDirection
 
 class CreateRequest(_message.Message):
     __slots__ = ("event", "trace_id", "expire_time")
@@ -231,3 +241,73 @@ class ListTracesResponse(_message.Message):
     traces: _containers.RepeatedCompositeFieldContainer[_trace_pb2.Trace]
     next_page_token: str
     def __init__(self, traces: _Optional[_Iterable[_Union[_trace_pb2.Trace, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class GetLineageRequest(_message.Message):
+    __slots__ = ("uri", "trace_id", "version", "direction", "max_depth", "max_edges", "page_size", "page_token")
+    URI_FIELD_NUMBER: _ClassVar[int]
+    TRACE_ID_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    DIRECTION_FIELD_NUMBER: _ClassVar[int]
+    MAX_DEPTH_FIELD_NUMBER: _ClassVar[int]
+    MAX_EDGES_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    uri: str
+    trace_id: str
+    version: str
+    direction: LineageDirection
+    max_depth: int
+    max_edges: int
+    page_size: int
+    page_token: str
+    def __init__(self, uri: _Optional[str] = ..., trace_id: _Optional[str] = ..., version: _Optional[str] = ..., direction: _Optional[_Union[LineageDirection, str]] = ..., max_depth: _Optional[int] = ..., max_edges: _Optional[int] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class GetLineageResponse(_message.Message):
+    __slots__ = ("edges", "traces", "next_page_token", "truncated")
+    EDGES_FIELD_NUMBER: _ClassVar[int]
+    TRACES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    edges: _containers.RepeatedCompositeFieldContainer[LineageEdge]
+    traces: _containers.RepeatedCompositeFieldContainer[LineageTrace]
+    next_page_token: str
+    truncated: bool
+    def __init__(self, edges: _Optional[_Iterable[_Union[LineageEdge, _Mapping]]] = ..., traces: _Optional[_Iterable[_Union[LineageTrace, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., truncated: bool = ...) -> None: ...
+
+class LineageEdge(_message.Message):
+    __slots__ = ("trace_id", "written", "dataset", "sequence", "record_time", "depth")
+    TRACE_ID_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_FIELD_NUMBER: _ClassVar[int]
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    RECORD_TIME_FIELD_NUMBER: _ClassVar[int]
+    DEPTH_FIELD_NUMBER: _ClassVar[int]
+    trace_id: str
+    written: bool
+    dataset: _trace_pb2.Dataset
+    sequence: int
+    record_time: _timestamp_pb2.Timestamp
+    depth: int
+    def __init__(self, trace_id: _Optional[str] = ..., written: bool = ..., dataset: _Optional[_Union[_trace_pb2.Dataset, _Mapping]] = ..., sequence: _Optional[int] = ..., record_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., depth: _Optional[int] = ...) -> None: ...
+
+class LineageTrace(_message.Message):
+    __slots__ = ("trace_id", "domain", "domain_id", "trace_status", "trace_event_status", "done", "create_time", "finish_time", "component")
+    TRACE_ID_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_ID_FIELD_NUMBER: _ClassVar[int]
+    TRACE_STATUS_FIELD_NUMBER: _ClassVar[int]
+    TRACE_EVENT_STATUS_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    FINISH_TIME_FIELD_NUMBER: _ClassVar[int]
+    COMPONENT_FIELD_NUMBER: _ClassVar[int]
+    trace_id: str
+    domain: str
+    domain_id: str
+    trace_status: _trace_pb2.TraceStatus
+    trace_event_status: _trace_pb2.TraceEventStatus
+    done: bool
+    create_time: _timestamp_pb2.Timestamp
+    finish_time: _timestamp_pb2.Timestamp
+    component: str
+    def __init__(self, trace_id: _Optional[str] = ..., domain: _Optional[str] = ..., domain_id: _Optional[str] = ..., trace_status: _Optional[_Union[_trace_pb2.TraceStatus, str]] = ..., trace_event_status: _Optional[_Union[_trace_pb2.TraceEventStatus, str]] = ..., done: bool = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finish_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., component: _Optional[str] = ...) -> None: ...

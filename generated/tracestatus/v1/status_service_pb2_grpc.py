@@ -83,6 +83,11 @@ class StatusServiceStub(object):
                 request_serializer=tracestatus_dot_v1_dot_status__service__pb2.ListTracesRequest.SerializeToString,
                 response_deserializer=tracestatus_dot_v1_dot_status__service__pb2.ListTracesResponse.FromString,
                 _registered_method=True)
+        self.GetLineage = channel.unary_unary(
+                '/tracestatus.v1.StatusService/GetLineage',
+                request_serializer=tracestatus_dot_v1_dot_status__service__pb2.GetLineageRequest.SerializeToString,
+                response_deserializer=tracestatus_dot_v1_dot_status__service__pb2.GetLineageResponse.FromString,
+                _registered_method=True)
 
 
 class StatusServiceServicer(object):
@@ -174,6 +179,15 @@ class StatusServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetLineage(self, request, context):
+        """Tells where a dataset comes from, or what became of it: follows what events said in inputs and outputs, from a
+        dataset to traces to datasets and so on, the nearest first. Answers also while traces are running, with what they
+        have said so far. A dataset that no event has named: no edges. NOT_FOUND: no such trace.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StatusServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -221,6 +235,11 @@ def add_StatusServiceServicer_to_server(servicer, server):
                     servicer.ListTraces,
                     request_deserializer=tracestatus_dot_v1_dot_status__service__pb2.ListTracesRequest.FromString,
                     response_serializer=tracestatus_dot_v1_dot_status__service__pb2.ListTracesResponse.SerializeToString,
+            ),
+            'GetLineage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLineage,
+                    request_deserializer=tracestatus_dot_v1_dot_status__service__pb2.GetLineageRequest.FromString,
+                    response_serializer=tracestatus_dot_v1_dot_status__service__pb2.GetLineageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -470,6 +489,33 @@ class StatusService(object):
             '/tracestatus.v1.StatusService/ListTraces',
             tracestatus_dot_v1_dot_status__service__pb2.ListTracesRequest.SerializeToString,
             tracestatus_dot_v1_dot_status__service__pb2.ListTracesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLineage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tracestatus.v1.StatusService/GetLineage',
+            tracestatus_dot_v1_dot_status__service__pb2.GetLineageRequest.SerializeToString,
+            tracestatus_dot_v1_dot_status__service__pb2.GetLineageResponse.FromString,
             options,
             channel_credentials,
             insecure,

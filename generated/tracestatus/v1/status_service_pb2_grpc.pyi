@@ -175,7 +175,23 @@ _StatusServiceListTracesType = typing_extensions.TypeVar(
     ],
 )
 
-class StatusServiceStub(typing.Generic[_StatusServiceCreateType, _StatusServiceUpdateType, _StatusServiceBatchUpdateType, _StatusServiceHeartbeatType, _StatusServiceGetTraceType, _StatusServiceGetByPathType, _StatusServiceStreamTraceType, _StatusServiceWaitTraceType, _StatusServiceListTracesType]):
+_StatusServiceGetLineageType = typing_extensions.TypeVar(
+    '_StatusServiceGetLineageType',
+    grpc.UnaryUnaryMultiCallable[
+        tracestatus.v1.status_service_pb2.GetLineageRequest,
+        tracestatus.v1.status_service_pb2.GetLineageResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tracestatus.v1.status_service_pb2.GetLineageRequest,
+        tracestatus.v1.status_service_pb2.GetLineageResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        tracestatus.v1.status_service_pb2.GetLineageRequest,
+        tracestatus.v1.status_service_pb2.GetLineageResponse,
+    ],
+)
+
+class StatusServiceStub(typing.Generic[_StatusServiceCreateType, _StatusServiceUpdateType, _StatusServiceBatchUpdateType, _StatusServiceHeartbeatType, _StatusServiceGetTraceType, _StatusServiceGetByPathType, _StatusServiceStreamTraceType, _StatusServiceWaitTraceType, _StatusServiceListTracesType, _StatusServiceGetLineageType]):
     """Records what the steps of asynchronous pipelines report, and tells those who wait.
 
     A write is answered once it is durable, and every later read sees it. Create and Update are safe to retry when the
@@ -220,6 +236,10 @@ class StatusServiceStub(typing.Generic[_StatusServiceCreateType, _StatusServiceU
             tracestatus.v1.status_service_pb2.ListTracesRequest,
             tracestatus.v1.status_service_pb2.ListTracesResponse,
         ],
+        grpc.UnaryUnaryMultiCallable[
+            tracestatus.v1.status_service_pb2.GetLineageRequest,
+            tracestatus.v1.status_service_pb2.GetLineageResponse,
+        ],
     ], channel: grpc.Channel) -> None: ...
 
     @typing.overload
@@ -259,6 +279,10 @@ class StatusServiceStub(typing.Generic[_StatusServiceCreateType, _StatusServiceU
         grpc.aio.UnaryUnaryMultiCallable[
             tracestatus.v1.status_service_pb2.ListTracesRequest,
             tracestatus.v1.status_service_pb2.ListTracesResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            tracestatus.v1.status_service_pb2.GetLineageRequest,
+            tracestatus.v1.status_service_pb2.GetLineageResponse,
         ],
     ], channel: grpc.aio.Channel) -> None: ...
 
@@ -314,6 +338,12 @@ class StatusServiceStub(typing.Generic[_StatusServiceCreateType, _StatusServiceU
     ListTraces: _StatusServiceListTracesType
     """Lists traces, newest created first."""
 
+    GetLineage: _StatusServiceGetLineageType
+    """Tells where a dataset comes from, or what became of it: follows what events said in inputs and outputs, from a
+    dataset to traces to datasets and so on, the nearest first. Answers also while traces are running, with what they
+    have said so far. A dataset that no event has named: no edges. NOT_FOUND: no such trace.
+    """
+
 StatusServiceAsyncStub: typing_extensions.TypeAlias = StatusServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         tracestatus.v1.status_service_pb2.CreateRequest,
@@ -350,6 +380,10 @@ StatusServiceAsyncStub: typing_extensions.TypeAlias = StatusServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         tracestatus.v1.status_service_pb2.ListTracesRequest,
         tracestatus.v1.status_service_pb2.ListTracesResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tracestatus.v1.status_service_pb2.GetLineageRequest,
+        tracestatus.v1.status_service_pb2.GetLineageResponse,
     ],
 ]
 
@@ -456,5 +490,16 @@ class StatusServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[tracestatus.v1.status_service_pb2.ListTracesResponse, collections.abc.Awaitable[tracestatus.v1.status_service_pb2.ListTracesResponse]]:
         """Lists traces, newest created first."""
+
+    @abc.abstractmethod
+    def GetLineage(
+        self,
+        request: tracestatus.v1.status_service_pb2.GetLineageRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tracestatus.v1.status_service_pb2.GetLineageResponse, collections.abc.Awaitable[tracestatus.v1.status_service_pb2.GetLineageResponse]]:
+        """Tells where a dataset comes from, or what became of it: follows what events said in inputs and outputs, from a
+        dataset to traces to datasets and so on, the nearest first. Answers also while traces are running, with what they
+        have said so far. A dataset that no event has named: no edges. NOT_FOUND: no such trace.
+        """
 
 def add_StatusServiceServicer_to_server(servicer: StatusServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -186,6 +186,10 @@ class PostgresDatabase(Database):
         found = rows.lateral("found")
         return sa.select(*found.c).select_from(keys.join(found, sa.true())).limit(most)
 
+    def of_each(self, keys: sa.FromClause, rows: sa.Select[Any], most: sa.BindParameter[int]) -> sa.Select[Any]:
+        found = rows.lateral("found")
+        return sa.select(*found.c).select_from(keys.join(found, sa.true())).limit(most)
+
     def locked(self, statement: sa.Select[Any]) -> sa.Select[Any]:
         return statement.order_by(traces.c.trace_id).with_for_update(of=traces)
 

@@ -91,7 +91,9 @@ class _Bulk:
 
     def _send(self, sendable: list[tuple[_Line, EventDraft]]) -> None:
         try:
-            results = self.client.batch_update([draft for _, draft in sendable])
+            # With a timeout of its own: a server that restarts in between is waited for.
+            timeout = self.client.options.timeout
+            results = self.client.batch_update([draft for _, draft in sendable], timeout=timeout)
         except StatusError as error:
             # Of this chunk some may be recorded; its events have ids, so sending them again does no harm.
             self.lost = error.message

@@ -39,7 +39,7 @@ def config() -> None:
 @click.option("--ca", type=_FILE, help="PEM file: who may sign the server's certificate.")
 @click.option("--cert", type=_FILE, help="PEM file: the client's certificate.")
 @click.option("--key", type=_FILE, help="PEM file: its key.")
-@click.option("--insecure/--tls", default=None, help="Without TLS, or with it even on this machine.")
+@click.option("--plaintext/--tls", default=None, help="Without TLS, or with it even on this machine.")
 def set_(name: str, **options: Any) -> None:
     """Add a context, or change what is given of one. The first one is used at once.
 

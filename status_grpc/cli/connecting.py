@@ -16,8 +16,9 @@ from status_grpc.domain.errors import StatusError
 if TYPE_CHECKING:
     from status_grpc.client.sync import StatusClient
 
-#: How long a call may take, in seconds, unless STATUS_GRPC_TIMEOUT says otherwise: somebody sits and waits.
-_CALL_TIMEOUT = 5.0
+#: How long a call may take, and how long a server is tried to which there is no connection, in seconds, unless the
+#: environment says otherwise: somebody sits and waits.
+_TIMEOUTS = {"timeout": 5.0, "connect_timeout": 1.0}
 
 _FILE = click.Path(exists=True, dir_okay=False)
 _OPTIONS = [
@@ -34,9 +35,17 @@ _OPTIONS = [
     click.option("--ca", type=_FILE, help="PEM file: who may sign the server's certificate. [env: STATUS_GRPC_CA]"),
     click.option("--cert", type=_FILE, help="PEM file: the client's certificate. [env: STATUS_GRPC_CERT]"),
     click.option("--key", type=_FILE, help="PEM file: its key. [env: STATUS_GRPC_KEY]"),
-    click.option("--insecure", flag_value=True, type=bool, default=None, help="No TLS. [default: for this machine]"),
+    click.option(
+        "--plaintext",
+        "--insecure",
+        "plaintext",
+        flag_value=True,
+        type=bool,
+        default=None,
+        help="No TLS. [env: STATUS_GRPC_PLAINTEXT; default: for this machine]",
+    ),
 ]
-_NAMES = ("server", "token", "token_file", "ca", "cert", "key", "insecure")
+_NAMES = ("server", "token", "token_file", "ca", "cert", "key", "plaintext")
 
 
 def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -90,8 +99,7 @@ def open_client(options: dict[str, Any]) -> StatusClient:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from status_grpc.client.sync import StatusClient
 
-    if _variable("timeout") is None:
-        options["timeout"] = _CALL_TIMEOUT
+    options |= {name: seconds for name, seconds in _TIMEOUTS.items() if _variable(name) is None}
     try:
         return StatusClient(**options)
     except ValueError as error:

@@ -31,7 +31,7 @@ class Context:
     ca: str | None = None
     cert: str | None = None
     key: str | None = None
-    insecure: bool | None = None
+    plaintext: bool | None = None
 
     def said(self) -> dict[str, Any]:
         """Return what is said."""
@@ -79,10 +79,10 @@ def load_contexts() -> Contexts:
 def _read(content: Mapping[str, Any]) -> Contexts:
     contexts = Contexts(current=content.get("current"))
     for name, values in content.get("contexts", {}).items():
-        wrong = [key for key in values if key not in (*_TEXTS, "insecure")]
+        wrong = [key for key in values if key not in (*_TEXTS, "plaintext")]
         wrong += [key for key in _TEXTS if not isinstance(values.get(key, ""), str)]
-        if wrong or "server" not in values or not isinstance(values.get("insecure", False), bool):
-            raise ValueError(f"context {name} needs a server, and knows {', '.join(_TEXTS[1:])} and insecure")
+        if wrong or "server" not in values or not isinstance(values.get("plaintext", False), bool):
+            raise ValueError(f"context {name} needs a server, and knows {', '.join(_TEXTS[1:])} and plaintext")
         contexts.by_name[name] = Context(**values)
     return contexts
 

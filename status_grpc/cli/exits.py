@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from status_grpc.client.retrying import NotConnected
 from status_grpc.domain.errors import (
     AlreadyExists,
     CursorAhead,
@@ -41,9 +42,6 @@ SOFTWARE = 70
 HUNG_UP, INTERRUPTED, BROKEN_PIPE = 129, 130, 141
 
 _ASKED_WRONGLY = (InvalidArgument, AlreadyExists, SequenceMismatch, TraceNotDone, CursorAhead, HistoryChanged)
-
-#: What gRPC says when there is no connection.
-_NOT_CONNECTED = ("failed to connect", "DNS resolution failed", "errors resolving", "last error")
 
 #: What the path of a field begins with, which whoever wrote flags or a line of a file does not know about.
 _WHERE = re.compile(r"^(requests\[\d+\]\.)?event\.")
@@ -100,13 +98,8 @@ def invalid_fields(error: InvalidArgument) -> str:
     )
 
 
-def was_never_sent(error: StatusError) -> bool:
-    """Return whether the call cannot have had an effect: no connection was made."""
-    return any(words in error.message for words in _NOT_CONNECTED)
-
-
 def _unavailable(error: Unavailable, server: str, *, uses_tls: bool) -> str:
-    if was_never_sent(error):
+    if isinstance(error, NotConnected):
         return f"The server at {server} cannot be reached: {_cause(error.message, uses_tls=uses_tls)}."
     return f"The server at {server} cannot do this now: {_clause(error.message)}."
 
@@ -123,7 +116,8 @@ def _cause(message: str, *, uses_tls: bool) -> str:
 #: What gRPC says of a TLS connection that fails, and what that means to who gave the flags.
 _MEANINGS = {
     "CERTIFICATE_VERIFY_FAILED": "its certificate is not trusted; --ca names who signed it",
-    "WRONG_VERSION_NUMBER": "it does not speak TLS; --insecure does without",
+    "Hostname Verification Check": "its certificate is for another name",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS; --plaintext does without",
     "security handshaker": "what is in the files of --ca, --cert and --key cannot be used",
 }
 

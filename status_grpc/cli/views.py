@@ -24,6 +24,7 @@ class View:
     def __init__(self) -> None:
         #: The sequence of the last event.
         self.sequence = 0
+        self._connected = False
         self._waiting = False
         self._lost = False
 
@@ -33,6 +34,7 @@ class View:
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         """A sign of life: tell if it is the first, or the first after a while."""
+        self._connected = True
         if not checkpoint.trace_id and not self._waiting:
             self._waiting = True
             self.notice("Waiting for the trace to be created ...")
@@ -42,7 +44,7 @@ class View:
 
     def reconnect(self, reconnect: Reconnect) -> None:
         """The stream has ended: tell, unless that is usual."""
-        if not self._lost and not isinstance(reconnect.error, StreamTooOld):
+        if self._connected and not self._lost and not isinstance(reconnect.error, StreamTooOld):
             self._lost = True
             self.notice("The connection is lost, reconnecting ...")
 

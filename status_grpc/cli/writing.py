@@ -12,11 +12,12 @@ import click
 
 from status_grpc.cli.connecting import with_client
 from status_grpc.cli.event_options import draft_of, event_options
-from status_grpc.cli.exits import OK, was_never_sent
+from status_grpc.cli.exits import OK
 from status_grpc.cli.json_forms import event_object, trace_object
 from status_grpc.cli.output import aside, colored, on_terminal, write, write_json
 from status_grpc.cli.parameters import format_option, time_option
 from status_grpc.cli.texts import printable
+from status_grpc.client.retrying import NotConnected
 from status_grpc.domain.errors import DeadlineExceeded, Unavailable
 from status_grpc.domain.events import EventDraft
 from status_grpc.domain.ids import mint_event_id
@@ -126,7 +127,7 @@ def _repeatable(draft: EventDraft) -> Iterator[None]:
     try:
         yield
     except (DeadlineExceeded, Unavailable) as error:
-        if not was_never_sent(error):
+        if not isinstance(error, NotConnected):
             aside(f"The event may have been recorded; repeat the command with --event-id {draft.trace_event_id}")
         raise
 

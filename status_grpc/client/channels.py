@@ -9,6 +9,7 @@ import grpc
 import grpc.aio
 
 from status_grpc.client.options import ClientOptions, is_local
+from status_grpc.client.retrying import NotConnected
 from status_grpc.domain.errors import DeadlineExceeded, Internal, StatusError, Unavailable
 from status_grpc.wire.errors import DETAILS_KEY, decode_error
 
@@ -70,6 +71,10 @@ class ChannelState:
         return isinstance(error, DeadlineExceeded) and self.answered_at < begun_at
 
 
+#: What gRPC says when there is no connection.
+_NOT_CONNECTED = ("failed to connect", "DNS resolution failed", "errors resolving", "last error")
+
+
 def channel_options(options: ClientOptions, *, streams: bool) -> list[tuple[str, int | str]]:
     """Return the options of a channel for calls or for streams."""
     chosen = _COMMON + (_STREAMS if streams else [])
@@ -116,6 +121,8 @@ def to_error(error: grpc.RpcError) -> StatusError:
     for key, value in error.trailing_metadata() or ():
         if key == DETAILS_KEY and isinstance(value, bytes):
             return decode_error(number, message, value)
+    if code is grpc.StatusCode.UNAVAILABLE and any(words in (message or "") for words in _NOT_CONNECTED):
+        return NotConnected(message)
     decoded = decode_error(number, message, None)
     if code is grpc.StatusCode.UNIMPLEMENTED and type(decoded) is Internal:
         return Internal(f"the server does not know this call: {message}", incident="unimplemented")

@@ -78,7 +78,9 @@ class Following:
         self._registered: datetime | None = None
         self._done = False
         self._gaps = 0
-        self._patience = Patience(options.timeout, options.outage_timeout, clock=clock)
+        self._patience = Patience(
+            options.timeout, options.outage_timeout, connect_timeout=options.connect_timeout, clock=clock
+        )
 
     def opening(self) -> Opening:
         """Return the stream to open now. Raises DeadlineExceeded when the total timeout is over."""

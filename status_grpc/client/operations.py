@@ -48,8 +48,12 @@ Operation: TypeAlias = Generator[Send | Pause, Any, T]
 
 
 def attempts(options: ClientOptions, timeout: float | None) -> Attempts:
-    """Return the attempts of one call, which begins now; without a timeout the default one holds."""
-    return Attempts(options.timeout if timeout is None else timeout, options.attempt_timeout, clock=time.monotonic)
+    """Return the attempts of one call, which begins now; without a timeout the default ones hold."""
+    if timeout is not None:
+        return Attempts(timeout, options.attempt_timeout, clock=time.monotonic)
+    return Attempts(
+        options.timeout, options.attempt_timeout, connect_timeout=options.connect_timeout, clock=time.monotonic
+    )
 
 
 def call(tries: Attempts, method: str, request: Message) -> Operation[Any]:

@@ -38,9 +38,12 @@ class ClientOptions:
     cert: str | None = None
     key: str | None = None
     #: True: no TLS. False: TLS, even to this host. None: TLS except to this host (a loopback address, a Unix socket).
-    insecure: bool | None = None
+    plaintext: bool | None = None
     #: How long a call may take in all, retries included.
     timeout: float = 30.0
+    #: How long of it a server is tried to which there is no connection, unless the call has a timeout of its own.
+    #: None: all of it.
+    connect_timeout: float | None = None
     #: How long one attempt may take before the next one is made.
     attempt_timeout: float = 10.0
     #: A stream that says nothing for this long is dead. The server sends a checkpoint every 15 s.
@@ -51,8 +54,8 @@ class ClientOptions:
     @property
     def uses_tls(self) -> bool:
         """Whether the connection is encrypted."""
-        if self.insecure is not None:
-            return not self.insecure
+        if self.plaintext is not None:
+            return not self.plaintext
         return bool(self.ca or self.cert) or not is_local(self.server)
 
 
@@ -110,7 +113,7 @@ def _gather(
 
 def _read(name: str, text: str) -> object:
     variable = _PREFIX + name.upper()
-    if name in ("insecure", "reporting"):
+    if name in ("plaintext", "reporting"):
         if text.lower() in _TRUE + _FALSE:
             return text.lower() in _TRUE
         raise ValueError(f"{variable} is {text!r}, neither true nor false")
@@ -129,8 +132,9 @@ def _check(options: ClientOptions) -> None:
         raise ValueError("a client certificate needs both: cert and key")
     if options.token is not None and not isinstance(options.token, str) and not callable(options.token):
         raise ValueError("token must be a string or a function that returns one")
-    if options.insecure and (options.ca or options.cert):
-        raise ValueError("insecure means no TLS: ca, cert and key have no use")
-    for name in ("timeout", "attempt_timeout", "silence_timeout", "outage_timeout"):
-        if not 0 < getattr(options, name) < math.inf:
+    if options.plaintext and (options.ca or options.cert):
+        raise ValueError("plaintext means no TLS: ca, cert and key have no use")
+    for name in ("timeout", "connect_timeout", "attempt_timeout", "silence_timeout", "outage_timeout"):
+        seconds = getattr(options, name)
+        if seconds is not None and not 0 < seconds < math.inf:
             raise ValueError(f"{name} must be a number of seconds, more than 0")

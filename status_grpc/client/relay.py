@@ -22,6 +22,7 @@ from tracestatus.v1 import status_service_pb2 as pb
 from status_grpc.client.forks import renew_after_fork
 from status_grpc.client.operations import Send
 from status_grpc.client.options import ClientOptions
+from status_grpc.client.retrying import NotConnected
 from status_grpc.domain.errors import Internal, StatusError, Unavailable
 
 if TYPE_CHECKING:
@@ -213,6 +214,8 @@ def _answer(connection: Connection, lock: threading.Lock, header: dict[str, Any]
         metadata = tuple((key, value) for key, value in header["metadata"])
         answer = connection.attempt(Send(header["method"], request, header["timeout"]), metadata).SerializeToString()
         ok = True
+    except NotConnected as error:
+        answer, ok = encode_error(Unavailable(error.message)).SerializeToString(), False
     except StatusError as error:
         answer, ok = encode_error(error).SerializeToString(), False
     except Exception as error:  # whoever waits for the answer must get one

@@ -6,7 +6,11 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from status_grpc.domain.errors import DeadlineExceeded, Internal, PassingError, StatusError
+from status_grpc.domain.errors import DeadlineExceeded, Internal, PassingError, StatusError, Unavailable
+
+
+class NotConnected(Unavailable):
+    """No connection can be made: the call has not been sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,8 @@ def may_pass(error: StatusError, failures: int) -> bool:
 class Attempts:
     """The attempts of one call, from now on: how long each may take, and whether there is another.
 
-    `timeout` is for all of them, `attempt_timeout` for each; in seconds, None for no limit. `clock` is monotonic.
+    `timeout` is for all of them, `attempt_timeout` for each, `connect_timeout` for those before there is a connection;
+    in seconds, None for no limit. `clock` is monotonic.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class Attempts:
         timeout: float | None,
         attempt_timeout: float,
         *,
+        connect_timeout: float | None = None,
         clock: Callable[[], float],
         chance: Callable[[], float] = random.random,
         backoff: Backoff = Backoff(),
@@ -55,6 +61,7 @@ class Attempts:
         self._backoff = backoff
         self._attempt_timeout = attempt_timeout
         self._deadline = None if timeout is None else clock() + timeout
+        self._connect_deadline = None if connect_timeout is None else clock() + connect_timeout
         self._failures = 0
 
     def remaining(self) -> float | None:
@@ -84,20 +91,26 @@ class Attempts:
         remaining = self.remaining()
         if remaining is not None and delay >= remaining:
             raise error
+        limit = self._connect_deadline if isinstance(error, NotConnected) else None
+        if limit is not None and self._clock() + delay >= limit:
+            raise error
         return delay
 
 
 class Patience:
     """How long somebody who waits puts up with errors that may pass: an outage may last so long, then they are raised.
 
-    Nobody knows yet whether the server exists at all: until the first sign of life the patience is `first_contact`.
+    Nobody knows yet whether the server exists at all: until the first sign of life the patience is `first_contact`, or
+    `connect_timeout` when there is not even a connection.
     Times are in seconds, `clock` is monotonic.
     """
 
-    def __init__(self, first_contact: float, outage: float, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, first_contact: float, outage: float, *, connect_timeout: float | None = None, clock: Callable[[], float]
+    ) -> None:
         self._outage = outage
         self._clock = clock
-        self._attempts = Attempts(first_contact, first_contact, clock=clock)
+        self._attempts = Attempts(first_contact, first_contact, connect_timeout=connect_timeout, clock=clock)
 
     def alive(self) -> None:
         """Note a sign of life."""

@@ -69,7 +69,7 @@ def wait(
     if target.created_after is not None:
         request.created_after.CopyFrom(encode_time(target.created_after))
     deadline = None if timeout is None else clock() + timeout
-    patience = Patience(options.timeout, options.outage_timeout, clock=clock)
+    patience = Patience(options.timeout, options.outage_timeout, connect_timeout=options.connect_timeout, clock=clock)
     while True:
         poll = _POLL if deadline is None else min(_POLL, deadline - clock())
         if poll <= 0:

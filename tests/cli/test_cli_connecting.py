@@ -12,7 +12,7 @@ from command_line import CommandLine
 from status_grpc.cli.connecting import _complete
 from status_grpc.cli.contexts import Context, Contexts, save_contexts
 
-NOTHING: dict[str, object] = dict.fromkeys(("server", "token", "token_file", "ca", "cert", "key", "insecure"))
+NOTHING: dict[str, object] = dict.fromkeys(("server", "token", "token_file", "ca", "cert", "key", "plaintext"))
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_contexts_are_kept_and_used(own_config, server, tmp_path):
     (tmp_path / "token").write_text("secret")
     own_config("config", "set", "elsewhere", "--server", "127.0.0.1:1", "--token-file", str(tmp_path / "token"))
     own_config("config", "set", "here", "--server", server)
-    assert own_config("health", STATUS_GRPC_TIMEOUT="0.3").code == 5, "the first one is used at once"
+    assert own_config("health").code == 5, "the first one is used at once"
     assert own_config("health", "--context", "here").code == 0
     assert own_config("config", "use", "here").code == 0
     assert own_config("health").code == 0
@@ -57,7 +57,7 @@ def environment(monkeypatch, tmp_path) -> pytest.MonkeyPatch:
     for name in ("SERVER", "TOKEN", "TOKEN_FILE", "CONTEXT", "CA"):
         monkeypatch.delenv(f"STATUS_GRPC_{name}", raising=False)
     monkeypatch.setenv("STATUS_GRPC_CLIENT_CONFIG", str(tmp_path / "config.toml"))
-    used = Context("used:1", token_file="used-token", ca="used-ca", insecure=False)
+    used = Context("used:1", token_file="used-token", ca="used-ca", plaintext=False)
     save_contexts(Contexts({"used": used, "other": Context("other:1", token_file="other-token")}, current="used"))
     return monkeypatch
 
@@ -67,11 +67,11 @@ def test_what_counts_before_what(environment):
         "server": "used:1",
         "token_file": "used-token",
         "ca": "used-ca",
-        "insecure": False,
+        "plaintext": False,
     }
     assert _complete(NOTHING | {"token": "t", "ca": "c"}, "other") == {"token": "t", "ca": "c", "server": "other:1"}
     environment.setenv("STATUS_GRPC_TOKEN", "from-environment")
-    assert _complete(NOTHING, None) == {"server": "used:1", "token": None, "ca": "used-ca", "insecure": False}
+    assert _complete(NOTHING, None) == {"server": "used:1", "token": None, "ca": "used-ca", "plaintext": False}
     assert _complete(NOTHING, "other") == {"server": "other:1", "token_file": "other-token"}
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from command_line import COMMAND
 
-from status_grpc import TraceEventStatus, Unavailable
+from status_grpc import TraceEventStatus
 from status_grpc.cli.exits import failure
+from status_grpc.client.retrying import NotConnected
 
 NOWHERE = ("--server", "127.0.0.1:1")
 
@@ -69,9 +70,11 @@ def test_a_nul_in_a_field(cli):
 
 
 def test_nobody_listens(cli):
-    run = cli("get", "x", *NOWHERE, STATUS_GRPC_TIMEOUT="0.3")
-    assert run.code == 5
-    assert run.sentence == "The server at 127.0.0.1:1 cannot be reached: Connection refused."
+    # Much later than any patience that this test would sit out: it is the connection that is not tried for long.
+    for command in (["get", "x"], ["watch", "x"], ["create", "--domain", "d", "--domain-id", "x", "--component", "c"]):
+        run = cli(*command, *NOWHERE, STATUS_GRPC_TIMEOUT="3600")
+        assert run.code == 5
+        assert run.sentence == "The server at 127.0.0.1:1 cannot be reached: Connection refused."
 
 
 @pytest.mark.parametrize(
@@ -94,7 +97,7 @@ def test_nobody_listens(cli):
     ],
 )
 def test_why_there_is_no_connection(words, meaning):
-    failed = failure(Unavailable(words), "x:1", uses_tls=False)
+    failed = failure(NotConnected(words), "x:1", uses_tls=False)
     assert failed.sentence.startswith(f"The server at x:1 cannot be reached: {meaning}")
     assert failed.exit_code == 5
 

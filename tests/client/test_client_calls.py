@@ -314,7 +314,7 @@ def test_tls_and_mutual_tls(tmp_path: Path):
         with StatusClient(server.address, ca=certificates.authority, **own) as client:
             assert client.options.uses_tls
             client.create(domain="d", domain_id="x", component="c")
-        for unwelcome in ({"ca": certificates.authority}, {"insecure": False, **own}, {"insecure": True}):
+        for unwelcome in ({"ca": certificates.authority}, {"plaintext": False, **own}, {"plaintext": True}):
             with StatusClient(server.address, timeout=1, **unwelcome) as client, pytest.raises(Unavailable):
                 client.list_traces().__next__()
     finally:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import fields
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from status_grpc.client.options import ClientOptions, client_options, is_local, reporting_options
+from status_grpc.client.options import ClientOptions, ReportingOptions, client_options, is_local, reporting_options
 
 
 def test_arguments_count_before_variables_and_those_before_defaults():
@@ -24,8 +25,9 @@ def test_every_option_is_also_a_variable():
         "STATUS_GRPC_CA": "ca.pem",
         "STATUS_GRPC_CERT": "cert.pem",
         "STATUS_GRPC_KEY": "key.pem",
-        "STATUS_GRPC_INSECURE": "no",
+        "STATUS_GRPC_PLAINTEXT": "no",
         "STATUS_GRPC_TIMEOUT": "1",
+        "STATUS_GRPC_CONNECT_TIMEOUT": "0.5",
         "STATUS_GRPC_ATTEMPT_TIMEOUT": "2",
         "STATUS_GRPC_SILENCE_TIMEOUT": "3",
         "STATUS_GRPC_OUTAGE_TIMEOUT": "4",
@@ -37,8 +39,9 @@ def test_every_option_is_also_a_variable():
         ca="ca.pem",
         cert="cert.pem",
         key="key.pem",
-        insecure=False,
+        plaintext=False,
         timeout=1,
+        connect_timeout=0.5,
         attempt_timeout=2,
         silence_timeout=3,
         outage_timeout=4,
@@ -51,18 +54,26 @@ def test_every_option_is_also_a_variable():
     ("environment", "named"),
     [
         ({"STATUS_GRPC_TIMEOUT": "soon"}, "STATUS_GRPC_TIMEOUT"),
-        ({"STATUS_GRPC_INSECURE": "perhaps"}, "STATUS_GRPC_INSECURE"),
+        ({"STATUS_GRPC_PLAINTEXT": "perhaps"}, "STATUS_GRPC_PLAINTEXT"),
         ({"STATUS_GRPC_TIMEOUT": "0"}, "timeout"),
         ({"STATUS_GRPC_TIMEOUT": "inf"}, "timeout"),
         ({"STATUS_GRPC_TIMEOUT": "nan"}, "timeout"),
         ({"STATUS_GRPC_CERT": "cert.pem"}, "cert and key"),
-        ({"STATUS_GRPC_CA": "ca.pem", "STATUS_GRPC_INSECURE": "1"}, "insecure"),
+        ({"STATUS_GRPC_CA": "ca.pem", "STATUS_GRPC_PLAINTEXT": "1"}, "plaintext"),
         ({"STATUS_GRPC_SERVER": "https://status.example"}, "host:port"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(environment: dict[str, str], named: str):
     with pytest.raises(ValueError, match=named):
         client_options({}, environment)
+
+
+def test_no_variable_means_one_thing_to_a_client_and_another_to_a_server():
+    from status_grpc.server.settings import Settings
+
+    ours = {field.name for kind in (ClientOptions, ReportingOptions) for field in fields(kind)}
+    assert not ours & set(Settings.model_fields)
+    assert client_options({}, {"STATUS_GRPC_INSECURE": "true", "STATUS_GRPC_SERVER": "away:1"}).uses_tls
 
 
 @pytest.mark.parametrize(
@@ -86,11 +97,11 @@ def test_what_cannot_be_is_refused_by_name(environment: dict[str, str], named: s
 def test_no_tls_only_on_this_host_unless_told(server: str, local: bool):
     assert is_local(server) is local
     assert ClientOptions(server=server).uses_tls is not local
-    assert not ClientOptions(server=server, insecure=True).uses_tls
-    assert ClientOptions(server=server, insecure=False).uses_tls
+    assert not ClientOptions(server=server, plaintext=True).uses_tls
+    assert ClientOptions(server=server, plaintext=False).uses_tls
 
 
-@given(st.dictionaries(st.sampled_from(["TIMEOUT", "INSECURE", "SERVER", "CA"]), st.text(max_size=8)))
+@given(st.dictionaries(st.sampled_from(["TIMEOUT", "PLAINTEXT", "SERVER", "CA"]), st.text(max_size=8)))
 def test_any_environment_gives_options_or_a_value_error(environment: dict[str, str]):
     with contextlib.suppress(ValueError):
         client_options({}, {f"STATUS_GRPC_{name}": value for name, value in environment.items()})

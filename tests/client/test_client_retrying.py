@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from status_grpc.client.retrying import Attempts, Backoff, Patience, may_pass
+from status_grpc.client.retrying import Attempts, Backoff, NotConnected, Patience, may_pass
 from status_grpc.domain.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -86,3 +86,26 @@ def test_patience_is_short_until_the_first_contact_and_long_after():
     clock.now += 1
     with pytest.raises(Unavailable):
         patience.failed(Unavailable())
+
+
+def test_a_server_without_a_connection_is_tried_for_a_shorter_time():
+    clock = Clock()
+    tries = Attempts(30, 10, connect_timeout=1, clock=clock, chance=lambda: 1.0)
+    clock.now += 0.7
+    tries.failed(NotConnected())
+    clock.now += 0.1
+    with pytest.raises(NotConnected):
+        tries.failed(NotConnected())
+    tries.failed(Unavailable())
+
+
+def test_patience_with_a_server_that_was_there_once_is_longer():
+    clock = Clock()
+    patience = Patience(30, 300, connect_timeout=1, clock=clock)
+    patience.alive()
+    clock.now += 200
+    patience.failed(NotConnected())
+    never = Patience(30, 300, connect_timeout=1, clock=clock)
+    clock.now += 2
+    with pytest.raises(NotConnected):
+        never.failed(NotConnected())

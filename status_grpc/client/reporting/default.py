@@ -103,7 +103,7 @@ def configure(
     ca: str | None = None,
     cert: str | None = None,
     key: str | None = None,
-    insecure: bool | None = None,
+    plaintext: bool | None = None,
     attempt_timeout: float | None = None,
     reporting: bool | None = None,
     component: str | None = None,

@@ -160,14 +160,14 @@ class StatusServer:
         await self._database.open()
         await self._database.write(upgrade if self._database.upgrades_at_start else require_current)
         self._writer.start()
+        await self._hints.start()
         self._feeds.start()
+        self._lanes.start()
         self._expiry.start()
         listening = [self._bind()]
         if self._http is not None:
             listening.append(self._bind_http(self._http))
-        await self._hints.start()
         await self._health.start()
-        self._lanes.start()
         await self._grpc.start()
         if self._http is not None:
             await self._http.start()
@@ -230,6 +230,8 @@ class StatusServer:
         await self._expiry.close()
         await self._feeds.close()
         await self._writer.close()
+        await self._hints.close()
+        await self._lanes.close()
         await self._database.close()
         if self._metrics is not None:
             await asyncio.to_thread(self._metrics.close)
@@ -237,9 +239,8 @@ class StatusServer:
             await asyncio.to_thread(self._telemetry.close)
 
     async def _commit(self, commands: Sequence[Command]) -> list[Decision]:
-        await self._hints.close()
-        await self._lanes.close()
         decisions = await self._store.commit(commands)
+        self._hints.give()
         self._feeds.publish(decisions)
         if self._metrics is not None:
             self._metrics.decided(decisions)
@@ -247,7 +248,6 @@ class StatusServer:
 
 
 def _new_metrics() -> Metrics:
-        self._hints.give()
     from status_grpc.server.metrics import Metrics
 
     return Metrics()

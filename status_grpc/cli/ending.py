@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
+from types import FrameType
 
 import click
 
@@ -19,6 +21,7 @@ NAME, COMPLETE = "status-grpc", "_STATUS_GRPC_COMPLETE"
 def run(commands: click.Command) -> int:
     """Run the command that the arguments name, and return the exit code."""
     make_streams_safe()
+    _expect_hang_up()
     try:
         code = _invoke(commands)
         sys.stdout.flush()
@@ -52,9 +55,25 @@ def _invoke(commands: click.Command) -> object:
         return commands.invoke(context)
 
 
+def _expect_hang_up() -> None:
+    """Have the command end when its terminal is closed, unless it was started so as to outlive that (nohup)."""
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, _hung_up)
+
+
+def _hung_up(_: int, __: FrameType | None) -> None:
+    raise CommandFailed(_TERMINAL_GONE, HUNG_UP)
+
+
+_TERMINAL_GONE = "The terminal is gone."
+
+
 def _tell(sentence: str, code: int) -> int:
-    # What a server says, and the names of files, are texts from elsewhere.
-    aside(f"Error: {printable(sentence)}")
+    try:
+        # What a server says, and the names of files, are texts from elsewhere.
+        aside(f"Error: {printable(sentence)}")
+    except OSError:
+        pass  # standard error is where the output went: there is nobody to tell
     return code
 
 
@@ -64,7 +83,7 @@ def _os_error(error: OSError) -> int:
     # What is left in the buffer must not raise once more when the interpreter ends.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if error.errno == errno.EPIPE:
-        return BROKEN_PIPE  # nobody reads on: `| head` has enough
+        return _tell("The output is cut short: nobody reads it any more.", BROKEN_PIPE)
     if error.errno == errno.EIO:
-        return HUNG_UP  # the terminal is gone
+        return _tell(_TERMINAL_GONE, HUNG_UP)
     return _tell(f"The output cannot be written: {error.strerror}.", SOFTWARE)

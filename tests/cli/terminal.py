@@ -13,6 +13,7 @@ import subprocess
 import sys
 import termios
 import time
+from typing import IO
 
 _PIECES = re.compile(r"\x1b\[(\??[\d;]*)([A-Za-z])|(\r)|(\n)|([^\x1b\r\n]+)")
 _PATIENCE = 60.0
@@ -47,14 +48,21 @@ class Terminal:
     Not by way of pexpect: it forks this process, in which gRPC has threads, and its child does not always survive that.
     """
 
-    def __init__(self, command: list[str], environment: dict[str, str], *, columns: int = 100) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        environment: dict[str, str],
+        *,
+        columns: int = 100,
+        stderr: IO[str] | None = None,
+    ) -> None:
         self._end, other_end = pty.openpty()
         fcntl.ioctl(other_end, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         self._process = subprocess.Popen(
             [sys.executable, "-c", _LAUNCH, *command],
             stdin=other_end,
             stdout=other_end,
-            stderr=other_end,
+            stderr=stderr or other_end,
             env=environment,
             start_new_session=True,
         )

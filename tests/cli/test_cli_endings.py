@@ -151,8 +151,17 @@ def test_the_reader_of_a_pipe_has_enough(cli):
             assert process.stdout is not None
             assert process.stderr is not None
             process.stdout.close()
-            assert process.stderr.read() == b""
+            assert process.stderr.read() == b"Error: The output is cut short: nobody reads it any more.\n"
             assert process.wait() == 128 + signal.SIGPIPE
+
+
+def test_the_reader_of_both_outputs_has_enough(cli):
+    with subprocess.Popen(
+        [*COMMAND, "list"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=cli.environment
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait() == 128 + signal.SIGPIPE
 
 
 def test_the_disk_is_full(cli):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import IO
 from uuid import uuid4
 
 import pytest
@@ -20,8 +22,11 @@ ENDED = BEGAN + timedelta(seconds=1.5)
 ERROR = ErrorDetail({"nb": "Rad 3 har ingen pris", "en": "Row 3 has no price"})
 
 
-def on_terminal(cli: CommandLine, *arguments: str, columns: int = 100, **environment: str) -> Terminal:
-    return Terminal([*COMMAND, *arguments], cli.environment | {"TERM": "xterm-256color"} | environment, columns=columns)
+def on_terminal(
+    cli: CommandLine, *arguments: str, columns: int = 100, stderr: IO[str] | None = None, **environment: str
+) -> Terminal:
+    environment = cli.environment | {"TERM": "xterm-256color"} | environment
+    return Terminal([*COMMAND, *arguments], environment, columns=columns, stderr=stderr)
 
 
 @contextmanager
@@ -164,7 +169,29 @@ def test_a_restart_of_the_server_is_visible_and_loses_nothing(clean_environment,
     assert sum("upload" in line for line in terminal.screen) == 1
 
 
-def test_a_closed_terminal(cli, traces):
-    terminal = on_terminal(cli, "watch", traces.create(), "--plain")
-    terminal.expect("STARTED")
-    assert terminal.hang_up() in (-signal.SIGHUP, 129)
+@pytest.mark.parametrize("flags", [[], ["--plain"]])
+def test_a_closed_terminal(cli, traces, tmp_path, flags):
+    with (tmp_path / "stderr").open("w+") as stderr:
+        terminal = on_terminal(cli, "watch", traces.create(operation="upload"), *flags, stderr=stderr)
+        terminal.expect("upload")
+        assert terminal.hang_up() == 129
+        stderr.seek(0)
+        assert stderr.read() == "Error: The terminal is gone.\n"
+
+
+def test_a_command_that_is_to_outlive_its_terminal(cli, traces):
+    trace_id = traces.create(operation="upload")
+    ignoring = (
+        "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", ignoring, *COMMAND, "watch", trace_id],
+        stdout=subprocess.PIPE,
+        env=cli.environment,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert "upload" in process.stdout.readline()
+        process.send_signal(signal.SIGHUP)
+        traces.finish(trace_id, TraceEventStatus.OK)
+        assert process.wait() == 0

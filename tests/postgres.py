@@ -171,16 +171,17 @@ class Databases:
         """Drop what is left."""
         self._drop(self._template)
 
+    def execute(self, statements: str, url: str | None = None) -> None:
+        """Execute statements in the database of that URL, or in the one that the server has anyway."""
+        _run(_executed(self._url if url is None else sa.make_url(url), statements))
+
     def _create(self, template: str = "") -> str:
         name = f"status_grpc_test_{secrets.token_hex(6)}"
-        self._execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+        self.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
         return name
 
     def _drop(self, name: str) -> None:
-        self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-
-    def _execute(self, statement: str) -> None:
-        _run(_executed(self._url, statement))
+        self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
 @contextmanager
@@ -217,12 +218,12 @@ async def _migrated(url: str) -> None:
     await database.close()
 
 
-async def _executed(url: sa.URL, statement: str) -> None:
+async def _executed(url: sa.URL, statements: str) -> None:
     connection = await asyncpg.connect(
         url.set(drivername="postgresql").render_as_string(hide_password=False), timeout=PATIENCE
     )
     try:
-        await connection.execute(statement)
+        await connection.execute(statements)
     finally:
         await connection.close()
 

@@ -55,14 +55,18 @@ class HttpServer:
         self._task: asyncio.Task[None] | None = None
         self._socket: socket.socket | None = None
 
-    def bind(self, host: str, port: int) -> int:
-        """Bind the address and return the port. Raises OSError when it is taken, or a TLS file cannot be read."""
+    def bind(self, host: str, port: int, *, shared: bool = False) -> int:
+        """Bind the address, with others if it is shared, and return the port.
+
+        Raises OSError when it is taken, or a TLS file cannot be read.
+        """
         self._config.load()
         ipv6 = ":" in host
         self._socket = socket.create_server(
             (host, port),
             family=socket.AF_INET6 if ipv6 else socket.AF_INET,
             dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
+            reuse_port=shared,
         )
         bound: int = self._socket.getsockname()[1]
         return bound

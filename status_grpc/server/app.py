@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import grpc
@@ -17,6 +17,7 @@ from status_grpc.rpc.handlers import standard_handlers, status_service_handler
 from status_grpc.rpc.health import Health
 from status_grpc.rpc.interceptor import CallInterceptor
 from status_grpc.rpc.servicer import StatusServicer
+from status_grpc.server.logs import say_listening
 from status_grpc.server.settings import Settings, SettingsError
 from status_grpc.service.expiry import Expiry
 from status_grpc.service.feeds import Feeds
@@ -49,11 +50,12 @@ assert error_details_pb2.DESCRIPTOR  # in the descriptor pool, so that reflectio
 
 
 class StatusServer:
-    """One server process."""
+    """One server process; with `shares_ports` others listen on the same ones."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, shares_ports: bool = False) -> None:
         limits = settings.event_limits()
         self._settings = settings
+        self._shares_ports = shares_ports
         self._metrics = None if settings.metrics is None else _new_metrics()
         self._database = open_database(settings.database_url)
         self._store = Store(self._database, events_per_trace=limits.events_per_trace)
@@ -92,7 +94,7 @@ class StatusServer:
         interceptors: list[grpc.aio.ServerInterceptor] = [self._interceptor]
         if self._telemetry is not None:
             interceptors.insert(0, _span_interceptor(self._telemetry))
-        self._grpc = grpc.aio.server(interceptors=interceptors, options=_server_options(settings))
+        self._grpc = grpc.aio.server(interceptors=interceptors, options=_server_options(settings, shares_ports))
         self._grpc.add_generic_rpc_handlers(
             (status_service_handler(servicer), *standard_handlers(self._health.servicer))
         )
@@ -191,7 +193,7 @@ class StatusServer:
         assert settings.http is not None
         host, _, port = settings.http.rpartition(":")
         try:
-            bound = server.bind(host.strip("[]"), int(port))
+            bound = server.bind(host.strip("[]"), int(port), shared=self._shares_ports)
         except OSError as error:
             raise SettingsError(f"--http {settings.http}: {error.strerror or error}") from error
         return f"{'http' if settings.tls_cert is None else 'https'}://{_with_port(settings.http, bound)}"
@@ -268,10 +270,10 @@ def _span_interceptor(telemetry: Telemetry) -> grpc.aio.ServerInterceptor:
     return SpanInterceptor(telemetry.spans)
 
 
-def _server_options(settings: Settings) -> list[tuple[str, int]]:
+def _server_options(settings: Settings, shares_ports: bool) -> list[tuple[str, int]]:
     return [
         # Two servers on one port by mistake would each get half of the calls.
-        ("grpc.so_reuseport", 0),
+        ("grpc.so_reuseport", int(shares_ports)),
         # Beyond a thousand calls that wait to begin gRPC cancels some at random; our own queue refuses with a reason.
         ("grpc.server.max_pending_requests", 100_000),
         ("grpc.server.max_pending_requests_hard_limit", 200_000),
@@ -302,11 +304,13 @@ def _with_port(listen: str, port: int) -> str:
     return f"{listen.rpartition(':')[0]}:{port}"
 
 
-async def run_until(server: StatusServer, stopping: asyncio.Event) -> None:
-    """Start the server, say on standard output where it listens, and drain it once `stopping` is set."""
-    listening = " and ".join(await server.start())
-    print(f"status-grpc is listening on {listening}", flush=True)  # noqa: T201 - this line is the program's output
-    log.info("started", address=listening)
+async def run_until(
+    server: StatusServer, stopping: asyncio.Event, say: Callable[[list[str]], None] = say_listening
+) -> None:
+    """Start the server, say where it listens, and drain it once `stopping` is set."""
+    listening = await server.start()
+    say(listening)
+    log.info("started", address=" and ".join(listening))
     await stopping.wait()
     log.info("draining")
     await server.stop()

@@ -16,8 +16,12 @@ _SHARED: list[Any] = [
 ]
 
 
-def configure_logs(level: str, style: str) -> None:
-    """Send the logs of this program, and of the libraries it uses, to standard error in one style."""
+def configure_logs(level: str, style: str, *, worker: int | None = None) -> None:
+    """Send the logs of this program, and of the libraries it uses, to standard error in one style.
+
+    Those of a worker carry its number: several write to one stream.
+    """
+    shared = _SHARED if worker is None else [*_SHARED, _named(worker)]
     number = logging.getLevelNamesMapping()[level.upper()]
     renderer: Any
     if style == "json":
@@ -29,7 +33,7 @@ def configure_logs(level: str, style: str) -> None:
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=traceback)
         last = [renderer]
     structlog.configure(
-        processors=[*_SHARED, *last],
+        processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
@@ -37,8 +41,21 @@ def configure_logs(level: str, style: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*_SHARED, structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+
+
+def _named(worker: int) -> Any:
+    def name(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+        event["worker"] = worker
+        return event
+
+    return name
+
+
+def say_listening(addresses: list[str]) -> None:
+    """Say on standard output that the server is ready, and where."""
+    print(f"status-grpc is listening on {' and '.join(addresses)}", flush=True)  # noqa: T201 - the program's output

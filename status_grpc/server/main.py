@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import structlog
 
-from status_grpc.server.app import StatusServer, run_until
 from status_grpc.server.logs import configure_logs
 from status_grpc.server.settings import Settings
 
@@ -18,14 +17,19 @@ log = structlog.get_logger(__name__)
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once."""
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process, and its workers, at once."""
     configure_logs(settings.log_level, settings.log_format)
-    _relieve_collector()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    if settings.workers > 1:
+        from status_grpc.server.supervisor import supervise
+
+        asyncio.run(supervise(settings))
+        return
+    relieve_collector()
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve(settings))
 
 
-def _relieve_collector() -> None:
+def relieve_collector() -> None:
     """Let the garbage collector run less often, and never over what was imported.
 
     Calls make their objects without cycles and drop them at once; looking for cycles among them after every few calls
@@ -37,6 +41,8 @@ def _relieve_collector() -> None:
 
 
 async def _serve(settings: Settings) -> None:
+    from status_grpc.server.app import StatusServer, run_until
+
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -51,7 +57,8 @@ def _stop(stopping: asyncio.Event, number: int) -> None:
     stopping.set()
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes the fastest event loop there is, None for that of asyncio."""
     try:
         import uvloop
     except ImportError:  # it does not exist for every platform

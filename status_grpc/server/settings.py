@@ -67,6 +67,14 @@ class Settings(BaseSettings):
         None,
         description="HOST:PORT to serve Prometheus metrics on; port 0 picks a free one. Default: no metrics.",
     )
+    database_listen_url: str | None = Field(
+        None,
+        description="URL of a direct connection to PostgreSQL, on which servers tell each other of their writes; "
+        "needed where --database-url leads through a transaction pooler. Default: --database-url.",
+    )
+    workers: int = Field(
+        1, ge=1, le=256, description="How many processes serve, on one port. Each has its own --max-streams and queue."
+    )
     otel: bool = Field(
         False,
         description="Send a span of each call to OpenTelemetry, where the OTEL_* variables say, and keep the trace "
@@ -172,13 +180,13 @@ class Settings(BaseSettings):
                 "--tls-cert and --tls-key, or --insecure if something in front of this server keeps others out"
             )
 
-    def event_limits(self) -> Limits:
-        """Return the limits on what one event or request may hold."""
-        return replace(Limits(), **self.limits)
-
     def listen_url(self) -> str | None:
         """Return the URL of the connection for hints, None where there is none."""
         return self.database_listen_url or self.database_url
+
+    def event_limits(self) -> Limits:
+        """Return the limits on what one event or request may hold."""
+        return replace(Limits(), **self.limits)
 
     @classmethod
     def settings_customise_sources(

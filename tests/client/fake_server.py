@@ -14,7 +14,7 @@ from tracestatus.v1 import status_service_pb2 as pb
 from tracestatus.v1.status_service_pb2_grpc import StatusServiceServicer, add_StatusServiceServicer_to_server
 
 from status_grpc.domain.decisions import AppendEvent, Beat, CreateTrace, Deciding, Recorded, Replayed
-from status_grpc.domain.errors import PathNotFound, StatusError, TraceNotFound
+from status_grpc.domain.errors import PathNotFound, StatusError, TraceNotFound, Unauthenticated
 from status_grpc.domain.ids import mint_event_id, mint_trace_id
 from status_grpc.domain.limits import Limits
 from status_grpc.wire.errors import CODES, DETAILS_KEY, encode_error
@@ -57,6 +57,8 @@ class FakeService(StatusServiceServicer):
         self.stopping = False
         self.page = 100
         self.checkpoint_interval = 0.2
+        #: The bearer token that callers need; None for no token.
+        self.token: str | None = None
 
     def fail(self, method: str, *faults: Fault) -> None:
         self.faults.setdefault(method, deque()).extend(faults)
@@ -65,7 +67,10 @@ class FakeService(StatusServiceServicer):
         return [request for name, request, _ in self.calls if name == method]
 
     def _enter(self, method, request, context):
-        self.calls.append((method, request, dict(context.invocation_metadata())))
+        metadata = dict(context.invocation_metadata())
+        self.calls.append((method, request, metadata))
+        if self.token is not None and metadata.get("authorization") != f"Bearer {self.token}":
+            self._abort(context, Unauthenticated())
         faults = self.faults.get(method)
         fault = faults.popleft() if faults else Fault()
         if not fault.after:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import FrozenInstanceError, fields
@@ -10,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from certificates import Certificates
 from fake_server import FakeServer
 from patience import in_threads
 from real_server import RealServer
@@ -36,6 +36,9 @@ from status_grpc import (
     Unauthenticated,
     Unavailable,
     Update,
+    configure,
+    flush,
+    trace,
 )
 from status_grpc.client.values import EventFields
 
@@ -269,6 +272,35 @@ def test_a_token_is_read_from_its_file_before_each_call(
     assert [metadata["authorization"] for _, _, metadata in fake.service.calls] == ["Bearer one", "Bearer two"]
 
 
+def test_a_wrong_token_is_refused_and_a_rotated_one_is_used_at_once(fake: FakeServer, tmp_path: Path):
+    fake.service.token = "right"
+    file = tmp_path / "token"
+    with StatusClient(fake.address) as client, pytest.raises(Unauthenticated):
+        client.create(domain="d", domain_id="x", component="c")
+    with StatusClient(fake.address, token_file=str(file)) as client:
+        file.write_text("wrong")
+        with pytest.raises(Unauthenticated):
+            client.create(domain="d", domain_id="x", component="c")
+        file.write_text("right")
+        trace_id = client.create(domain="d", domain_id="x", component="c").trace.trace_id
+        file.write_text("wrong again")
+        with pytest.raises(Unauthenticated):
+            next(client.follow(trace_id))
+    assert len(fake.service.calls) == 4, "a refusal is no reason to call again"
+
+
+def test_a_step_with_a_wrong_token_is_reported_once_the_token_is_right(fake: FakeServer, tmp_path: Path):
+    fake.service.token = "right"
+    file = tmp_path / "token"
+    file.write_text("wrong")
+    configure(server=fake.address, component="c", token_file=str(file), flush_timeout=0.1)
+    with trace("d", "x") as opened:
+        pass
+    file.write_text("right")
+    assert flush(60)
+    assert [event.component for event in fake.service.events[opened.trace_id]] == ["c", "c"]
+
+
 @pytest.mark.parametrize("token", ["", "two\nlines", "æ", lambda: ""])
 def test_what_is_no_token_never_gets_to_the_server(fake: FakeServer, token: object):
     with StatusClient(fake.address, token=token) as client, pytest.raises(Unauthenticated):
@@ -302,12 +334,7 @@ def test_an_unknown_call_is_not_repeated(fake: FakeServer, fake_client: StatusCl
 
 def test_tls_and_mutual_tls(tmp_path: Path):
     certificates = Certificates(tmp_path)
-    server = RealServer(
-        tmp_path,
-        "--tls-cert", certificates.server[0],
-        "--tls-key", certificates.server[1],
-        "--tls-client-ca", certificates.authority,
-    )  # fmt: skip
+    server = RealServer(tmp_path, *certificates.server_flags(asks_clients=True))
     server.start()
     try:
         own = {"cert": certificates.client[0], "key": certificates.client[1]}
@@ -319,29 +346,6 @@ def test_tls_and_mutual_tls(tmp_path: Path):
                 client.list_traces().__next__()
     finally:
         server.kill()
-
-
-class Certificates:
-    """An authority and two certificates, made by openssl."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.authority = str(folder / "ca.pem")
-        self._openssl("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=ca "
-                      "-keyout ca.key -out ca.pem")  # fmt: skip
-        self.server = self._signed("server")
-        self.client = self._signed("client")
-
-    def _signed(self, name: str) -> tuple[str, str]:
-        self._openssl(f"req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={name} "
-                      f"-keyout {name}.key -out {name}.csr")  # fmt: skip
-        (self._folder / "names").write_text("subjectAltName=IP:127.0.0.1")
-        self._openssl(f"x509 -req -days 2 -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial "
-                      f"-extfile names -out {name}.pem")  # fmt: skip
-        return str(self._folder / f"{name}.pem"), str(self._folder / f"{name}.key")
-
-    def _openssl(self, arguments: str) -> None:
-        subprocess.run(["openssl", *arguments.split()], cwd=self._folder, check=True, capture_output=True)
 
 
 def test_everything_public_can_be_imported_and_nothing_else_is_promised():

@@ -14,7 +14,7 @@ from status_grpc.domain.errors import StatusError, Unavailable
 from status_grpc.domain.events import TraceEvent
 
 if TYPE_CHECKING:
-    from status_grpc.client.aio_connection import AsyncConnection, AsyncStream
+    from status_grpc.client.connecting import AsyncConnection, AsyncStream
 
 
 class AsyncFollow(FollowBase):

@@ -14,7 +14,7 @@ from status_grpc.domain.errors import StatusError, Unavailable
 from status_grpc.domain.events import TraceEvent
 
 if TYPE_CHECKING:
-    from status_grpc.client.connection import Connection, Stream
+    from status_grpc.client.connecting import Connection, Stream
 
 
 class Follow(FollowBase):

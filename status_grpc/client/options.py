@@ -18,6 +18,7 @@ DEFAULT_SERVER = "127.0.0.1:50051"
 _PREFIX = "STATUS_GRPC_"
 _SCHEME = re.compile(r"^(?:dns|ipv4|ipv6):/*")
 _LOOPBACK = re.compile(r"^(?:localhost|127(?:\.\d+){3}|\[::1\]|::1)(?::\d+)?$")
+_URLS = ("http://", "https://")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -28,7 +29,8 @@ class ClientOptions:
     Each option NAME can be set by the environment variable STATUS_GRPC_NAME, such as STATUS_GRPC_SERVER.
     """
 
-    #: "host:port", or any other target that gRPC knows, such as "dns:///host:port" or "unix:/run/status.sock".
+    #: "host:port", or any other target that gRPC knows, such as "dns:///host:port" or "unix:/run/status.sock". Or a
+    #: URL, "https://host", perhaps with a port and a path: the server's HTTP edge, for where gRPC cannot go.
     server: str = DEFAULT_SERVER
     token: Token | None = None
     #: A file with the token, read anew before each call; `token` counts before it.
@@ -52,8 +54,15 @@ class ClientOptions:
     outage_timeout: float = 300.0
 
     @property
+    def is_url(self) -> bool:
+        """Whether the server is reached by HTTP."""
+        return self.server.startswith(_URLS)
+
+    @property
     def uses_tls(self) -> bool:
         """Whether the connection is encrypted."""
+        if self.is_url:
+            return self.server.startswith("https:")
         if self.plaintext is not None:
             return not self.plaintext
         return bool(self.ca or self.cert) or not is_local(self.server)
@@ -63,6 +72,8 @@ def is_local(server: str) -> bool:
     """Return whether the target is on this host: loopback addresses (with commas between) or a Unix socket."""
     if server.startswith(("unix:", "unix-abstract:")):
         return True
+    if server.startswith(_URLS):
+        server = server.partition("//")[2].partition("/")[0]
     return all(_LOOPBACK.match(address) for address in _SCHEME.sub("", server).split(","))
 
 
@@ -126,8 +137,8 @@ def _read(name: str, text: str) -> object:
 
 
 def _check(options: ClientOptions) -> None:
-    if options.server.startswith(("http://", "https://")):
-        raise ValueError(f"{options.server!r} is a URL; a gRPC server is named as host:port")
+    if options.is_url:
+        _check_url(options)
     if bool(options.cert) != bool(options.key):
         raise ValueError("a client certificate needs both: cert and key")
     if options.token is not None and not isinstance(options.token, str) and not callable(options.token):
@@ -138,3 +149,25 @@ def _check(options: ClientOptions) -> None:
         seconds = getattr(options, name)
         if seconds is not None and not 0 < seconds < math.inf:
             raise ValueError(f"{name} must be a number of seconds, more than 0")
+
+
+def _check_url(options: ClientOptions) -> None:
+    from urllib.parse import urlsplit
+
+    try:
+        url = urlsplit(options.server)
+        fits = bool(url.hostname) and url.port != 0 and not (url.query or url.fragment or url.username or url.password)
+    except ValueError as error:
+        raise ValueError(f"{options.server!r} is not a URL: {error}") from None
+    if not fits:
+        raise ValueError(f"{options.server!r} must be https://HOST, perhaps with a port and a path, and nothing else")
+    if options.uses_tls:
+        if options.plaintext:
+            raise ValueError("plaintext means no TLS, but the server is https://")
+        return
+    if options.plaintext is False:
+        raise ValueError("plaintext=False means TLS, but the server is http://")
+    if options.ca or options.cert:
+        raise ValueError("http:// means no TLS: ca, cert and key have no use")
+    if not (options.plaintext or is_local(options.server)):
+        raise ValueError(f"{options.server!r} is not on this host: say https://, or plaintext to do without TLS")

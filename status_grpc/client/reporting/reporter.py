@@ -194,10 +194,11 @@ class Reporter:
     def _run(self) -> None:
         try:
             with loading_grpc():
-                # Here and not above: this is what loads gRPC.
-                from status_grpc.client.connection import Connection
+                # Here and not above: this is what loads gRPC, or whatever else it takes.
+                from status_grpc.client.connecting import connect
                 from status_grpc.client.reporting.delivery import Delivery
-            connection = Connection(with_guarded_token(self._connection_options))
+
+                connection = connect(with_guarded_token(self._connection_options))
             delivery = Delivery(self._outbox, connection.send, self._connection_options.attempt_timeout)
             self._deliver(delivery)
             connection.close()

@@ -22,7 +22,7 @@ from status_grpc.http.bodies import read_object, to_json
 from status_grpc.http.edge import Edge
 from status_grpc.service.fingerprint import fingerprint
 from status_grpc.service.traces import TracePage, Update
-from status_grpc.wire.events import keep_message
+from status_grpc.wire.events import with_message
 from status_grpc.wire.old_events import REQUIRED_TO_CREATE, REQUIRED_TO_UPDATE, old_event, read_old_event
 
 #: How many events are read from the store at a time.
@@ -60,7 +60,7 @@ class _Status:
         )
         if not violations:
             self._rules.check_create(draft, violations)
-        self._check_size(draft, violations)
+        draft = self._sized(draft, violations)
         trace, _event = await self._edge.traces.create(draft, expire_time=None)
         return _answer({"trace_id": trace.trace_id})
 
@@ -100,10 +100,10 @@ class _Status:
         draft = replace(draft, trace_id=trace_id, trace_event_id="")
         if not violations:
             self._rules.check_update(draft, violations)
-        self._check_size(draft, violations)
+        draft = self._sized(draft, violations)
         # The older clients send an event again when they have not seen the answer, and give it no id: the same content
         # (times to the microsecond included) is the same event, and recorded once.
-        draft.trace_event_id = derived_event_id("http", trace_id, fingerprint(draft))
+        draft = replace(draft, trace_event_id=derived_event_id("http", trace_id, fingerprint(draft)))
         _, event = await self._edge.traces.update(Update(draft))
         return _answer(old_event(event))
 
@@ -153,13 +153,14 @@ class _Status:
         check_id("trace_id", trace_id, self._edge.limits, violations)
         raise_if_any(violations)
 
-    def _check_size(self, draft: EventDraft, violations: list[FieldViolation]) -> None:
-        """Raise InvalidArgument for the violations, or for an event that is too large over gRPC."""
+    def _sized(self, draft: EventDraft, violations: list[FieldViolation]) -> EventDraft:
+        """Return the draft with its size. Raises InvalidArgument for the violations, or if gRPC would not take it."""
         raise_if_any(violations)
-        size = keep_message(draft)
-        most = self._edge.limits.event_bytes
+        draft = with_message(draft)
+        size, most = draft.encoded_bytes, self._edge.limits.event_bytes
         if size > most:
             raise InvalidArgument([FieldViolation("body", f"takes {size} bytes as an encoded event, more than {most}")])
+        return draft
 
 
 def _decoded(path: str) -> str:

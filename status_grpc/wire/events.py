@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from google.protobuf.struct_pb2 import Struct
 from tracestatus.v1 import trace_pb2
 
@@ -121,11 +123,10 @@ def _errors(message: trace_pb2.TraceEvent, limits: Limits, violations: list[Fiel
     )
 
 
-def keep_message(draft: EventDraft) -> int:
-    """Make the message of a draft that did not come as one, keep it with the draft, and return its size in bytes."""
-    message = draft.encodings[_REQUESTED] = draft_message(draft)
-    draft.encoded_bytes = message.ByteSize()
-    return draft.encoded_bytes
+def with_message(draft: EventDraft) -> EventDraft:
+    """Return a draft that did not come as a message with the message that it is, and its size."""
+    message = draft_message(draft)
+    return replace(draft, encoded_bytes=message.ByteSize(), encodings={_REQUESTED: message})
 
 
 def encode_event(event: TraceEvent) -> bytes:

@@ -71,13 +71,13 @@ def read_old_event(
                 fields[name] = read(said[name])
             except (ValueError, OverflowError) as error:
                 violations.append(FieldViolation(f"event.{name}", str(error)))
+    if fields.get("exception") is not None:
+        fields["exception"] = _cut(fields["exception"], limits)
     draft = EventDraft(**fields)
     for name in ("status_body", "meta"):
         check_value(f"event.{name}", getattr(draft, name), limits.json_depth, violations)
     for index, detail in enumerate(draft.errors):
         check_value(f"event.errors[{index}]", detail.details, limits.json_depth, violations)
-    if draft.exception is not None:
-        draft.exception = _cut(draft.exception, limits)
     return draft
 
 

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -30,8 +31,7 @@ def edges(gateway):
 def test_what_is_written_over_grpc_is_read_over_http(edges, draft):
     http, rpc, trace_id = edges
     # An id that is not made of `random`, which hypothesis repeats.
-    draft.trace_id, draft.trace_event_id = trace_id, str(uuid.uuid4())
-    event = rpc.update(draft).event
+    event = rpc.update(replace(draft, trace_id=trace_id, trace_event_id=str(uuid.uuid4()))).event
     (found,) = (e for e in http.get(f"/status/{trace_id}").json() if e["trace_event_id"] == event.trace_event_id)
     assert same(found, old_event(event))
 

@@ -6,7 +6,6 @@ import codecs
 import fcntl
 import os
 import pty
-import re
 import select
 import struct
 import subprocess
@@ -15,31 +14,12 @@ import termios
 import time
 from typing import IO
 
-_PIECES = re.compile(r"\x1b\[(\??[\d;]*)([A-Za-z])|(\r)|(\n)|([^\x1b\r\n]+)")
+import pyte
+
+_LINES = 40
 _PATIENCE = 60.0
 # Makes the terminal the program's controlling one: Ctrl-C and a hang-up reach it as signals.
 _LAUNCH = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
-
-
-def screen(output: str) -> list[str]:
-    """Return the lines on the screen, from the few things that rich does with a cursor."""
-    lines, row, column = [""], 0, 0
-    for parameter, action, carriage_return, newline, text in _PIECES.findall(output):
-        if carriage_return:
-            column = 0
-        elif newline:
-            row += 1
-            lines += [""] * (row + 1 - len(lines))
-        elif text:
-            lines[row] = lines[row][:column].ljust(column) + text + lines[row][column + len(text) :]
-            column += len(text)
-        elif action == "A":
-            row = max(0, row - int(parameter or 1))
-        elif action == "K":
-            lines[row] = ""
-        else:
-            assert action in "mhl", f"the program steers the terminal with {parameter}{action}"
-    return "\n".join(line.rstrip() for line in lines).strip("\n").split("\n")
 
 
 class Terminal:
@@ -57,7 +37,7 @@ class Terminal:
         stderr: IO[str] | None = None,
     ) -> None:
         self._end, other_end = pty.openpty()
-        fcntl.ioctl(other_end, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        fcntl.ioctl(other_end, termios.TIOCSWINSZ, struct.pack("HHHH", _LINES, columns, 0, 0))
         self._process = subprocess.Popen(
             [sys.executable, "-c", _LAUNCH, *command],
             stdin=other_end,
@@ -68,6 +48,7 @@ class Terminal:
         )
         os.close(other_end)
         self._decoder = codecs.getincrementaldecoder(environment.get("PYTHONIOENCODING", "utf-8"))()
+        self._columns = columns
         self.output = ""
         self._expected = 0
 
@@ -112,4 +93,6 @@ class Terminal:
     @property
     def screen(self) -> list[str]:
         """The lines that a person sees."""
-        return screen(self.output)
+        emulator = pyte.Screen(self._columns, _LINES)
+        pyte.Stream(emulator).feed(self.output)
+        return "\n".join(line.rstrip() for line in emulator.display).strip("\n").split("\n")

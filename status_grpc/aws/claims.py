@@ -7,7 +7,6 @@ claim the same one.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -26,8 +25,8 @@ CLAIMED_OBJECT = "claimed_object"
 
 #: How many traces of a path the service names at most.
 _MOST_TRACES = 100
-#: How often others may get ahead before the message is left to the next delivery. One gets ahead each time.
-_MOST_LAPS = 200
+#: How often others may report to a trace between a look at it and its claim, until the message has to come again.
+_MOST_ATTEMPTS = 100
 #: How often to look for a trace that may be being created, in seconds.
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
@@ -80,26 +79,31 @@ class Claims:
     def create(self, arrived: ArrivedObject, path: str, draft: EventDraft, named: str = "") -> Claim | None:
         """Create a trace that is this object's from its first event on.
 
-        It gets the id `named` if no trace has it. Returns None if it would need the id of another one.
+        It gets the id `named` if no trace has it. If there is a trace to claim by now, that is claimed.
         """
         event_id = claim_id(arrived)
-        if named and self._exists(named):
-            named = ""
-        trace_id = named or mint_trace_id(draft.domain_id, event_id)
         meta = {**(draft.meta or {}), CLAIMED_OBJECT: _described(arrived)}
-        draft = replace(draft, trace_id=trace_id, trace_event_id=event_id, s3_path=path, meta=meta)
-        try:
-            return Claim(self._client.create(draft).trace.trace_id, is_new=True)
-        except AlreadyExists:
-            # Created by another version of this program, or by somebody else just now.
-            return Claim(trace_id, is_new=False) if are_recorded(self._client, [(trace_id, event_id)])[0] else None
+        draft = replace(draft, trace_event_id=event_id, s3_path=path, meta=meta)
+        minted = mint_trace_id(draft.domain_id, event_id)
+        if named:
+            claim = self._create(replace(draft, trace_id=named))
+            if claim is None:
+                # Somebody else's. If it was created only now, it may be the one that was waited for.
+                claim = _Search(self._client, arrived, path, self._component).claim(named, named_may_come=False)
+            if claim is not None:
+                return claim
+        return self._create(replace(draft, trace_id=minted))
 
-    def _exists(self, trace_id: str) -> bool:
+    def _create(self, draft: EventDraft) -> Claim | None:
+        """Create the trace; None if its id is that of another one."""
         try:
-            self._client.get_trace(trace_id, max_events=1)
-        except TraceNotFound:
-            return False
-        return True
+            self._client.create(draft)
+        except AlreadyExists:
+            # Perhaps in other words, by another version of this program.
+            if not are_recorded(self._client, [(draft.trace_id, draft.trace_event_id)])[0]:
+                return None
+            return Claim(draft.trace_id, is_new=False)
+        return Claim(draft.trace_id, is_new=True)
 
 
 def claim_id(arrived: ArrivedObject) -> str:
@@ -135,10 +139,10 @@ class _Search:
         While the trace that is named may still come, no other is claimed: that may be another upload's.
         """
         if named:
-            claim = self._repeated(lambda: [named])
+            claim = self._first_of(lambda: [named])
             if claim is not None or (named_may_come and named not in self._closed):
                 return claim
-        return self._repeated(self._of_path)
+        return self._first_of(self._of_path)
 
     def check_complete(self) -> None:
         """Raise Unroutable if there may be traces that this search could not see."""
@@ -147,29 +151,38 @@ class _Search:
                 f"{_MOST_TRACES} traces or more were created with the path {self._path!r}: the oldest are not seen."
             )
 
-    def _repeated(self, candidates: Callable[[], Sequence[str]]) -> Claim | None:
-        for _ in range(_MOST_LAPS):
-            try:
-                return self._attempt(candidates())
-            except SequenceMismatch:
-                # Somebody else has reported, or claimed. Not all at once again.
-                time.sleep(random.uniform(0, 0.02))  # noqa: S311 - not a secret
-        raise Unavailable("others keep reporting to the trace that is to be claimed")
+    def _first_of(self, candidates: Callable[[], Sequence[str]]) -> Claim | None:
+        """Claim the first of the candidates that can be claimed, unless this object has claimed one already."""
+        while True:
+            # The order of these two makes it safe. What is closed when it is looked at is not claimed later: if this
+            # object has claimed it, the question after that finds out. And of what is open, all try the same first.
+            found = [state for trace_id in candidates() if (state := self._look_at(trace_id)) is not None]
+            mine = self._mine({*self._of_path(), *candidates()})
+            if mine:
+                return Claim(mine, is_new=False)
+            if not found:
+                return None
+            claim = self._take(found[0])
+            if claim is not None:
+                return claim
+            # Somebody else was quicker, so that there is one candidate less.
 
-    def _attempt(self, candidates: Sequence[str]) -> Claim | None:
-        # The order of these two makes it safe: what was done when it was looked at is not claimed later, so if this
-        # object has claimed it, the question after that finds out. And of what was open, the first is tried.
-        found = [state for trace_id in candidates if (state := self._open(trace_id)) is not None]
-        mine = self._mine({*self._of_path(), *candidates})
-        if mine:
-            return Claim(mine, is_new=False)
-        for state in found:
+    def _take(self, state: _Open) -> Claim | None:
+        """Claim an open trace; returns None if it is closed by now."""
+        for _ in range(_MOST_ATTEMPTS):
             try:
                 self._client.update(self._draft, trace_id=state.trace_id, expected_sequence=state.sequence)
             except AlreadyExists:
                 return Claim(state.trace_id, is_new=False)
-            return Claim(state.trace_id, is_new=True)
-        return None
+            except SequenceMismatch:
+                # A step may have reported, or another router claimed.
+                news = self._client.get_trace(state.trace_id, after_sequence=state.sequence)
+                if news.trace.done or any(map(_is_claim, news.events)):
+                    return None
+                state = _Open(state.trace_id, news.trace.last_sequence)
+            else:
+                return Claim(state.trace_id, is_new=True)
+        raise Unavailable(f"others keep reporting to trace {state.trace_id!r}: it cannot be claimed")
 
     def _of_path(self) -> Sequence[str]:
         """Return the traces of the path, oldest first."""
@@ -186,8 +199,8 @@ class _Search:
         answers = are_recorded(self._client, [(trace_id, self._draft.trace_event_id) for trace_id in asked])
         return next((trace_id for trace_id, claimed in zip(asked, answers, strict=True) if claimed), "")
 
-    def _open(self, trace_id: str) -> _Open | None:
-        """Return the trace if it could be claimed: created with the path, not done, and claimed by nothing."""
+    def _look_at(self, trace_id: str) -> _Open | None:
+        """Return the trace if it is open: created with the path, not done, and claimed by nothing."""
         if trace_id in self._closed:
             return None
         try:

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 from status_grpc.aws.envelopes import deliver
 from status_grpc.aws.executions import Execution, changed_execution, describe_execution
 from status_grpc.aws.recorded import are_recorded
+from status_grpc.client.reporting.plain import cleaned
 from status_grpc.client.sync import StatusClient
 from status_grpc.domain.errors import AlreadyExists, TraceNotDone, TraceNotFound
 from status_grpc.domain.events import EventDraft, ExceptionDetail, TraceEventStatus, TraceStatus
@@ -70,6 +71,8 @@ class EndStates:
 
     def _reopen(self, execution: Execution) -> Told:
         """Open the run of a redrive, unless it is open or over already."""
+        if self._was_redriven_since(execution):
+            return "ignored"
         try:
             self._client.update(self._redriven(execution), new_run=True)
         except TraceNotDone:
@@ -80,14 +83,14 @@ class EndStates:
         return "reopened"
 
     def _end(self, execution: Execution) -> Told:
-        if execution.redrive_count:
-            self._open_before_end(execution)
         draft = self._ended(execution)
         if execution.status in _FAILED and self._was_redriven_since(execution):
-            # An end that comes after the run of its redrive was opened must neither end that run nor fail in it.
+            # It comes late: a redrive was told before it. It must neither end the run of that, nor fail in it.
             draft = replace(
                 draft, trace_status=TraceStatus.CONTINUE, trace_event_status=TraceEventStatus.OK, exception=None
             )
+        elif execution.redrive_count:
+            self._open_before_end(execution)
         try:
             self._client.update(draft)
         except AlreadyExists:
@@ -106,6 +109,7 @@ class EndStates:
             pass
 
     def _was_redriven_since(self, execution: Execution) -> bool:
+        """Return whether a later redrive was told, or the end of one, which tells of its redrive, too."""
         later = range(execution.redrive_count + 1, execution.redrive_count + 1 + _REDRIVES_AHEAD)
         return any(are_recorded(self._client, [(execution.name, _redrive_id(execution.arn, count)) for count in later]))
 
@@ -159,15 +163,11 @@ def _exception(execution: Execution) -> ExceptionDetail | None:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass
     return ExceptionDetail(
-        _cut(execution.error or _NAMES.get(execution.status, ""), _LIMITS.name_length),
-        _cut(message, _LIMITS.exception_message_length),
-        _cut(traceback, _LIMITS.traceback_length),
+        cleaned(execution.error or _NAMES.get(execution.status, ""), _LIMITS.name_length),
+        cleaned(message, _LIMITS.exception_message_length),
+        cleaned(traceback, _LIMITS.traceback_length),
     )
 
 
 #: What to call a failure that has no name of its own.
 _NAMES = {"TIMED_OUT": "States.Timeout", "ABORTED": "ExecutionAborted"}
-
-
-def _cut(text: str, longest: int) -> str:
-    return text.replace("\0", "")[:longest]

@@ -12,6 +12,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from status_grpc.aws.errors import Unroutable
+from status_grpc.client.reporting.plain import cleaned
 
 _DETAIL_TYPE = "Step Functions Execution Status Change"
 # What Step Functions takes as the name of an execution. It takes more, but not in what CloudWatch is to log.
@@ -40,7 +41,8 @@ def is_execution_name(text: str) -> bool:
 def start_execution(stepfunctions: Any, state_machine: str, name: str, payload: Mapping[str, Any]) -> bool:
     """Start the execution with this name; returns False if there is one already, whatever has become of it.
 
-    Raises botocore's errors. The state machine has to be a standard one: names of express executions are not unique.
+    Of one that runs with the same input Step Functions says that it was started, so that is True. The state machine has
+    to be a standard one: names of express executions are not unique. Raises botocore's errors.
     """
     try:
         stepfunctions.start_execution(
@@ -113,4 +115,4 @@ def _time(value: Any) -> datetime | None:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    return cleaned(value) if isinstance(value, str) else ""

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         TraceEventStatus,
         TraceStatus,
     )
+    from status_grpc.domain.lineage import Lineage, LineageDirection, LineageEdge, LineageTrace
     from status_grpc.domain.traces import Failure, ReportedError, Trace
 
 # Where each public name lives. A module is imported when one of its names is first asked for, so that a step which
@@ -95,6 +96,7 @@ _HOMES = {
         "TraceEventStatus",
         "TraceStatus",
     ),
+    "status_grpc.domain.lineage": ("Lineage", "LineageDirection", "LineageEdge", "LineageTrace"),
     "status_grpc.domain.traces": ("Failure", "ReportedError", "Trace"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -116,6 +118,10 @@ __all__ = [
     "HistoryChanged",
     "Internal",
     "InvalidArgument",
+    "Lineage",
+    "LineageDirection",
+    "LineageEdge",
+    "LineageTrace",
     "OpenTrace",
     "Overloaded",
     "PathMatch",

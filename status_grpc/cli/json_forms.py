@@ -22,6 +22,7 @@ from status_grpc.domain.events import (
     TraceEventStatus,
     TraceStatus,
 )
+from status_grpc.domain.lineage import Lineage, LineageDirection, LineageEdge, LineageTrace
 from status_grpc.domain.traces import Failure, ReportedError, Trace
 
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)s")
@@ -85,6 +86,43 @@ def trace_object(trace: Trace) -> JsonObject:
             "errors": [_reported_object(reported) for reported in trace.errors],
             "error_count": trace.error_count,
             "first_failure": None if trace.first_failure is None else _failure_object(trace.first_failure),
+        }
+    )
+
+
+def lineage_object(lineage: Lineage, direction: LineageDirection) -> JsonObject:
+    """Return the lineage."""
+    return {
+        "direction": direction,
+        "edges": [_edge_object(edge) for edge in lineage.edges],
+        "traces": [_lineage_trace_object(trace) for trace in lineage.traces],
+        "truncated": lineage.truncated,
+    }
+
+
+def _edge_object(edge: LineageEdge) -> JsonObject:
+    return {
+        "trace_id": edge.trace_id,
+        "written": edge.written,
+        "dataset": _dataset_object(edge.dataset),
+        "sequence": edge.sequence,
+        "record_time": time_text(edge.record_time),
+        "depth": edge.depth,
+    }
+
+
+def _lineage_trace_object(trace: LineageTrace) -> JsonObject:
+    return _without_unsaid(
+        {
+            "trace_id": trace.trace_id,
+            "domain": trace.domain,
+            "domain_id": trace.domain_id,
+            "trace_status": trace.trace_status,
+            "trace_event_status": trace.trace_event_status,
+            "done": trace.done,
+            "create_time": time_text(trace.create_time),
+            "finish_time": time_text(trace.finish_time),
+            "component": trace.component,
         }
     )
 

@@ -16,6 +16,8 @@ from status_grpc.client.aio_follow import AsyncFollow
 from status_grpc.client.base import ClientBase
 from status_grpc.client.batches import as_updates, batch_update
 from status_grpc.client.following import Reconnect
+from status_grpc.client.lineage import get_lineage
+from status_grpc.client.openlineage import record_run_events
 from status_grpc.client.operations import Operation, Pause, attempts, complete_draft
 from status_grpc.client.values import (
     Checkpoint,
@@ -29,6 +31,7 @@ from status_grpc.client.values import (
 from status_grpc.client.waiting import Target, wait
 from status_grpc.domain.errors import StatusError
 from status_grpc.domain.events import EventDraft, TraceEventStatus, TraceStatus
+from status_grpc.domain.lineage import Lineage, LineageDirection
 from status_grpc.domain.traces import Trace
 
 if TYPE_CHECKING:
@@ -150,6 +153,37 @@ class AsyncStatusClient(ClientBase["AsyncConnection"]):
             traces, more = await self._run(operations.list_page(self.options, request, timeout=timeout))
             for trace in traces:
                 yield trace
+
+    async def get_lineage(
+        self,
+        uri: str = "",
+        *,
+        trace_id: str = "",
+        version: str = "",
+        direction: LineageDirection,
+        max_depth: int = 0,
+        max_edges: int = 0,
+        timeout: float | None = None,
+    ) -> Lineage:
+        """As `StatusClient.get_lineage`."""
+        return await self._run(
+            get_lineage(
+                self.options,
+                uri,
+                trace_id=trace_id,
+                version=version,
+                direction=direction,
+                max_depth=max_depth,
+                max_edges=max_edges,
+                timeout=timeout,
+            )
+        )
+
+    async def record_run_events(
+        self, run_events: Iterable[Any], /, *, timeout: float | None = None
+    ) -> list[UpdateResult | None]:
+        """As `StatusClient.record_run_events`."""
+        return await self._run(record_run_events(self.options, run_events, attempts(self.options, timeout)))
 
     async def wait(
         self,

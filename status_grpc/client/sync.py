@@ -13,6 +13,8 @@ from status_grpc.client.base import ClientBase
 from status_grpc.client.batches import as_updates, batch_update
 from status_grpc.client.follow import Follow
 from status_grpc.client.following import Reconnect
+from status_grpc.client.lineage import get_lineage
+from status_grpc.client.openlineage import record_run_events
 from status_grpc.client.operations import Operation, Pause, attempts, complete_draft
 from status_grpc.client.values import (
     Checkpoint,
@@ -26,6 +28,7 @@ from status_grpc.client.values import (
 from status_grpc.client.waiting import Target, wait
 from status_grpc.domain.errors import StatusError
 from status_grpc.domain.events import EventDraft, TraceEventStatus, TraceStatus
+from status_grpc.domain.lineage import Lineage, LineageDirection
 from status_grpc.domain.traces import Trace
 
 if TYPE_CHECKING:
@@ -166,6 +169,47 @@ class StatusClient(ClientBase["Connection"]):
         while more:
             traces, more = self._run(operations.list_page(self.options, request, timeout=timeout))
             yield from traces
+
+    def get_lineage(
+        self,
+        uri: str = "",
+        *,
+        trace_id: str = "",
+        version: str = "",
+        direction: LineageDirection,
+        max_depth: int = 0,
+        max_edges: int = 0,
+        timeout: float | None = None,
+    ) -> Lineage:
+        """Tell where a dataset comes from, or what became of it; or what a trace has read, or made.
+
+        Begins with `uri` (the exact text that events named it by; of this `version`, or of any) or with `trace_id`.
+        `max_depth` is how many edges away from there (0: 100, at most 200), `max_edges` how many in all (0: 1,000, at
+        most 10,000). A dataset that no event has named has no edges. Raises TraceNotFound.
+        """
+        return self._run(
+            get_lineage(
+                self.options,
+                uri,
+                trace_id=trace_id,
+                version=version,
+                direction=direction,
+                max_depth=max_depth,
+                max_edges=max_edges,
+                timeout=timeout,
+            )
+        )
+
+    def record_run_events(
+        self, run_events: Iterable[Any], /, *, timeout: float | None = None
+    ) -> list[UpdateResult | None]:
+        """Record OpenLineage RunEvents (parsed JSON objects), which may come late, twice and in any order.
+
+        A run is a trace, or a step of the trace of its parent (docs/lineage.md); what there is no trace for creates it.
+        Returns one result per RunEvent, each with its own error (InvalidArgument names its fields), and None for a
+        DatasetEvent or JobEvent, which is about no run. Raises an error only when no answer came: send all again.
+        """
+        return self._run(record_run_events(self.options, run_events, attempts(self.options, timeout)))
 
     def wait(
         self,

@@ -186,10 +186,6 @@ class PostgresDatabase(Database):
         found = rows.lateral("found")
         return sa.select(*found.c).select_from(keys.join(found, sa.true())).limit(most)
 
-    def of_each(self, keys: sa.FromClause, rows: sa.Select[Any], most: sa.BindParameter[int]) -> sa.Select[Any]:
-        found = rows.lateral("found")
-        return sa.select(*found.c).select_from(keys.join(found, sa.true())).limit(most)
-
     def locked(self, statement: sa.Select[Any]) -> sa.Select[Any]:
         return statement.order_by(traces.c.trace_id).with_for_update(of=traces)
 
@@ -265,12 +261,14 @@ _ERRORS = (
     sa.exc.TimeoutError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what is left of a connection that was cut off in the middle of a statement
     OSError,
     TimeoutError,
 )
-#: SQLSTATEs of a transaction that lost to another one and may be tried again: serialization failure, deadlock, and a
-#: row that another one inserted in the meantime (two first events of one trace: the second then finds the first).
-_LOST = {"40001", "40P01", "23505"}
+#: SQLSTATEs of a transaction that lost to another one and may be tried again: serialization failure, deadlock, a row
+#: that another one inserted in the meantime (two first events of one trace: the second then finds the first), and a
+#: statement that was prepared before the schema was changed.
+_LOST = {"40001", "40P01", "23505", "0A000"}
 #: Classes of SQLSTATEs of a database that cannot serve now: connection, resources, operator intervention, locks, I/O.
 _AWAY = ("08", "53", "57", "55", "58", "25", "40")
 

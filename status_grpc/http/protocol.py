@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from status_grpc.http.streaming import ABORT
 
@@ -52,11 +52,12 @@ class Protocol(H11Protocol):
 
     def _is_due(self) -> bool:
         """Whether the rest of a head is awaited, or the rest of a body whose request has been answered."""
-        if self.cycle is None:
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None:
             return True
         if self.conn.their_state is h11.IDLE:
             return bool(self.conn.trailing_data[0])
-        return self.conn.their_state is h11.SEND_BODY and self.cycle.response_complete
+        return self.conn.their_state is h11.SEND_BODY and cycle.response_complete
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

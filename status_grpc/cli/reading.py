@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from status_grpc.cli.connecting import with_client
 from status_grpc.cli.json_forms import event_object, trace_object
 from status_grpc.cli.output import (
     aside,
+    colored,
     local_time,
     local_time_exact,
     on_terminal,
@@ -21,7 +23,7 @@ from status_grpc.cli.output import (
     write_table,
 )
 from status_grpc.cli.parameters import format_option, lang_option, time_option
-from status_grpc.cli.texts import printable
+from status_grpc.cli.texts import pad, printable
 from status_grpc.cli.wording import reason, said, span, state
 from status_grpc.domain.events import TraceEvent, TraceEventStatus, TraceStatus
 from status_grpc.domain.traces import Trace
@@ -161,6 +163,7 @@ _OUTCOMES = click.Choice([outcome.lower() for outcome in TraceEventStatus])
 @click.option(
     "--limit", type=click.IntRange(min=0), default=50, show_default=True, help="How many at most; 0 means all of them."
 )
+@click.option("--follow", is_flag=True, help="Go on with the traces to come, each as it is created.")
 @lang_option
 @format_option("table", "json", "jsonl")
 @with_client
@@ -170,6 +173,7 @@ def list_traces(
     status: str | None,
     outcome: str | None,
     limit: int,
+    follow: bool,
     lang: str,
     form: str,
     **filters: Any,
@@ -178,11 +182,18 @@ def list_traces(
 
     json is one list, jsonl one trace a line, as they are read.
 
+    With --follow the newest comes last, and after it a line for each trace that is created, as it is then, until
+    Ctrl-C. It takes no filters on what may change later.
+
     \b
     Examples:
       status-grpc list --domain dataset --outcome failed
       status-grpc list --created-after 2026-01-31 --limit 0 --format jsonl
+      status-grpc list --follow --domain dataset --limit 10
     """
+    if follow:
+        _follow(client, {"status": status, "outcome": outcome, **filters}, limit, form)
+        return
     traces = client.list_traces(
         **filters,
         status=TraceStatus(status.upper()) if status else None,
@@ -201,6 +212,35 @@ def list_traces(
     write_table(("Trace ID", "Created", "Done", "Status", "Outcome", "Component", "Reason"), rows)
     if on_terminal() and limit and len(rows) == limit and next(traces, None) is not None:
         aside(f"There are more than these {limit}: see --limit.")
+
+
+def _follow(client: StatusClient, filters: dict[str, Any], limit: int, form: str) -> None:
+    from status_grpc.cli.tailing import follow_traces
+
+    if form == "json":
+        raise click.UsageError("--follow has no end, and so no JSON value: take --format jsonl.")
+    for name in ("component", "status", "outcome", "created_before", "updated_after", "updated_before"):
+        if filters.pop(name):
+            raise click.UsageError(f"--follow does not go with --{name.replace('_', '-')}.")
+    first = filters.pop("created_after")
+
+    def look(since: datetime | None) -> Iterator[Trace]:
+        times = [time for time in (first, since) if time is not None]
+        return client.list_traces(**filters, created_after=max(times, default=None), page_size=500)
+
+    follow_traces(look, limit, _write_as_json if form == "jsonl" else _write_line, client.options)
+
+
+def _write_as_json(trace: Trace) -> None:
+    write_json(trace_object(trace))
+
+
+def _write_line(trace: Trace) -> None:
+    words = (trace.trace_id, trace.domain, trace.domain_id, trace.component)
+    write(
+        f"{local_time(trace.create_time)}  {pad(trace.trace_status, 8)}  "
+        f"{colored(trace.trace_event_status, pad(trace.trace_event_status, 6))}  {'  '.join(map(printable, words))}"
+    )
 
 
 def _trace_row(trace: Trace, lang: str) -> list[str]:

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 BIN = Path(sys.executable).parent
 #: Long enough for the slowest machine: only a server that never comes up or never goes down reaches it.
@@ -19,10 +20,15 @@ PATIENCE = 60.0
 class Server:
     """`status-grpc serve` as a child process. Port and database stay the same over `start`, `kill` and `stop`."""
 
-    def __init__(self, folder: Path, *flags: str) -> None:
+    #: What runs it.
+    program: ClassVar[list[str]] = [str(BIN / "status-grpc")]
+
+    def __init__(self, folder: Path, *flags: str, database_url: str = "") -> None:
+        """The database is a SQLite file in the folder, unless a URL says otherwise."""
         self.folder = folder
         self.database = folder / "traces.db"
         self.flags = flags
+        self.database_url = database_url or f"sqlite+aiosqlite:///{self.database}"
         self.port = _free_port()
         self.process: subprocess.Popen[str] | None = None
         #: The URL of HTTP, where that is served.
@@ -41,8 +47,8 @@ class Server:
 
     def start(self) -> Server:
         """Start the process; return once it has said where it listens."""
-        command = [str(BIN / "status-grpc"), "serve", "--listen", self.address]
-        command += ["--database-url", f"sqlite+aiosqlite:///{self.database}", *self.flags]
+        command = [*self.program, "serve", "--listen", self.address]
+        command += ["--database-url", self.database_url, *self.flags]
         with self._log.open("a") as log:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=self.folder)
         assert self.process.stdout is not None
@@ -80,6 +86,24 @@ class Server:
         if self.process is not None:
             self.process.kill()
             self.wait()
+
+    def freeze(self) -> None:
+        """Let the process stand still, as one that swaps or whose machine is suspended."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        """Let it go on."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    def workers(self) -> list[int]:
+        """Return the process ids of its workers."""
+        assert self.process is not None
+        answer = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(self.process.pid)], check=False, capture_output=True, text=True
+        )
+        return [int(pid) for pid in answer.stdout.split()]
 
     def memory(self) -> int:
         """Return the memory that the process holds now, in bytes."""

@@ -10,7 +10,7 @@ PROTOS := $(wildcard protos/tracestatus/v1/*.proto)
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-protobuf test-long faults check format generate check-generated released bench lock clean
+.PHONY: help setup demo serve test test-protobuf test-long screenshot faults check format generate check-generated released bench lock clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
@@ -52,6 +52,9 @@ test-protobuf: ## run the tests of client and command line on another protobuf (
 
 test-long: $(READY) ## run the test that kills the server every second for a minute, under 50 writers and 50 followers
 	STATUS_GRPC_LONG_TESTS=1 $(BIN)/python -m pytest --timeout 400 -rP tests/client/test_client_chaos.py
+
+screenshot: $(READY) ## take the picture of `status-grpc watch` in docs/ anew
+	$(BIN)/python tests/cli/make_screenshot.py
 
 faults: $(READY) ## run the fault suite in its long form, and print what it counted
 	STATUS_GRPC_LONG_TESTS=1 $(BIN)/python -m pytest --timeout 900 -rP tests/faults

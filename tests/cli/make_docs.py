@@ -23,7 +23,12 @@ _NOT_HERE = {"serve"}
 
 def generated() -> str:
     """Return the part of the file that is made."""
-    parts = ["\n## What watch looks like\n", "While the trace runs, on a terminal:\n", *_screens()]
+    parts = [
+        "\n## What watch looks like\n",
+        "On a terminal, while the trace runs (`make screenshot` takes this anew):\n",
+    ]
+    parts += ["![The steps of a trace, one of them running](watch.svg)\n"]
+    parts += ["The same as text, after a server that was away:\n", *_screens()]
     parts += ["\n## Commands\n", "`status-grpc serve --help` lists the server's settings.\n"]
     root = click.Context(commands, info_name="status-grpc", terminal_width=100, max_content_width=100)
     for name in commands.list_commands(root):

@@ -93,6 +93,11 @@ class Terminal:
     @property
     def screen(self) -> list[str]:
         """The lines that a person sees."""
+        return "\n".join(line.rstrip() for line in self.emulator.display).strip("\n").split("\n")
+
+    @property
+    def emulator(self) -> pyte.Screen:
+        """The screen, with colors."""
         emulator = pyte.Screen(self._columns, _LINES)
         pyte.Stream(emulator).feed(self.output)
-        return "\n".join(line.rstrip() for line in emulator.display).strip("\n").split("\n")
+        return emulator

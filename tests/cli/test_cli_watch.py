@@ -70,6 +70,14 @@ def test_the_steps_of_a_trace_are_shown_in_place(cli, traces):
     assert "last heard 0 s ago" in terminal.output
 
 
+def test_the_picture_in_the_documentation_is_what_is_shown(clean_environment, tmp_path):
+    from make_screenshot import PICTURE, capture, svg, words
+
+    shown = words(svg(capture(clean_environment, tmp_path)))
+    assert "csv-to-parquet" in shown
+    assert shown == words(PICTURE.read_text(encoding="utf-8")), "run: make screenshot"
+
+
 def test_a_narrow_terminal_without_colors_or_unicode(cli, traces):
     trace_id = traces.create(operation="upload \x1b[31m åtte 🚲")
     traces.update(trace_id, component="csv-validator", errors=[ErrorDetail({"en": "word " * 20})])

@@ -65,7 +65,8 @@ class Settings(BaseSettings):
     )
     metrics: str | None = Field(
         None,
-        description="HOST:PORT to serve Prometheus metrics on; port 0 picks a free one. Default: no metrics.",
+        description="HOST:PORT to serve Prometheus metrics on; port 0 picks a free one. Each worker has the next port. "
+        "Default: no metrics.",
     )
     database_listen_url: str | None = Field(
         None,
@@ -169,6 +170,8 @@ class Settings(BaseSettings):
             raise ValueError("tls_client_ca needs tls_cert and tls_key")
         if self.legacy_upstream is not None and self.http is None:
             raise ValueError("legacy_upstream needs http: it is about HTTP requests")
+        if self.metrics is not None and int(self.metrics.rpartition(":")[2]) + self.workers - 1 > _LARGEST_PORT:
+            raise ValueError(f"metrics: there are not {self.workers} ports from that of {self.metrics} on")
         for address in filter(None, (self.listen, self.http, self.metrics)):
             self._check_exposure(address)
         return self

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from pydantic_core import PydanticUndefined
 
+from status_grpc.server.app import StatusServer
+from status_grpc.server.metrics import Metrics
 from status_grpc.server.settings import Settings, load_settings
 
 OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
@@ -24,6 +26,21 @@ def row(name: str) -> str:
 def test_the_table_is_that_of_the_settings():
     rows = re.findall(r"^\| `--.*$", OPERATIONS, re.MULTILINE)
     assert rows == [row(name) for name in Settings.model_fields]
+
+
+async def test_every_metric_is_explained(tmp_path):
+    server = StatusServer(Settings(database_url=f"sqlite+aiosqlite:///{tmp_path}/t.db", metrics="127.0.0.1:0"))
+    metrics = Metrics()
+    metrics.look_at(
+        **{name: getattr(server, f"_{name}") for name in ("writer", "following", "feeds", "database", "health")}
+    )
+    families = metrics.registry.collect()
+    await server.stop(0)
+    told = {family.name + ("_total" if family.type == "counter" else "") for family in families}
+    ours = {name for name in told if not name.startswith(("process_", "python_"))}
+    explained = re.findall(r"^\| `((?:grpc|status_grpc)_\w+)` \|", OPERATIONS, re.MULTILINE)
+    assert set(explained) == ours
+    assert len(set(explained)) == len(explained)
 
 
 def test_the_settings_file_it_shows_is_one(tmp_path):

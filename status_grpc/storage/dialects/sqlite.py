@@ -50,7 +50,7 @@ class SqliteDatabase(Database):
     upgrades_at_start = True
 
     #: How long a writer waits for the writer of another process, in seconds.
-    BUSY_SECONDS = 5
+    BUSY_SECONDS = 5.0
     READERS = 4
 
     def __init__(self, url: sa.URL) -> None:
@@ -62,7 +62,8 @@ class SqliteDatabase(Database):
             url.set(drivername="sqlite+pysqlite"),
             poolclass=sa.StaticPool,
             hide_parameters=True,  # what people report has no place in a log
-            connect_args={**arguments, "check_same_thread": False, "cached_statements": 512},
+            # It waits by itself for other processes (_begin_immediate).
+            connect_args={**arguments, "timeout": 0, "check_same_thread": False, "cached_statements": 512},
         )
         self.dialect = self._writing.dialect
         self._reading = create_async_engine(
@@ -74,7 +75,7 @@ class SqliteDatabase(Database):
             hide_parameters=True,
         )
         sa.event.listen(self._writing, "connect", self._prepare_writer)
-        sa.event.listen(self._writing, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        sa.event.listen(self._writing, "begin", self._begin_work)
         sa.event.listen(self._reading.sync_engine, "connect", self._prepare_reader)
         self._fetching: dict[sa.Select[Any], tuple[str, list[str]]] = {}
         self._lock = asyncio.Lock()
@@ -100,6 +101,9 @@ class SqliteDatabase(Database):
                 if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= patient_until:
                     raise
                 time.sleep(0.01)
+
+    def _begin_work(self, connection: sa.Connection) -> None:
+        _begin_immediate(connection.connection.driver_connection, self.BUSY_SECONDS)  # type: ignore[arg-type]
 
     @staticmethod
     def _prepare_reader(connection: Any, _record: object) -> None:
@@ -179,7 +183,7 @@ class SqliteDatabase(Database):
             raise unavailable(error) from error
 
     def _begin(self, look_up: Callable[[Transaction], T]) -> tuple[_SqliteTransaction, T]:
-        transaction = _SqliteTransaction(self._writing, self._fetching)
+        transaction = _SqliteTransaction(self._writing, self._fetching, self.BUSY_SECONDS)
         try:
             return transaction, look_up(transaction)
         except BaseException:
@@ -230,6 +234,22 @@ class SqliteDatabase(Database):
         return statement  # BEGIN IMMEDIATE has locked the whole file
 
 
+def _begin_immediate(connection: sqlite3.Connection, patience_seconds: float) -> None:
+    """Begin to write, after whoever does so in another process.
+
+    SQLite's own wait looks again after 1 ms, 2 ms, ... 100 ms, and the others take their turns in between.
+    """
+    patient_until = time.monotonic() + patience_seconds
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= patient_until:
+                raise
+            time.sleep(0.0005)
+
+
 class _SqliteTransaction(Transaction):
     """A transaction on the writer's connection, by the driver itself: it holds the file's write lock from its start.
 
@@ -237,12 +257,14 @@ class _SqliteTransaction(Transaction):
     than most calls: so there are few of them, and each does much.
     """
 
-    def __init__(self, engine: sa.Engine, fetching: dict[sa.Select[Any], tuple[str, list[str]]]) -> None:
+    def __init__(
+        self, engine: sa.Engine, fetching: dict[sa.Select[Any], tuple[str, list[str]]], busy_seconds: float
+    ) -> None:
         self._pooled = engine.raw_connection()
         self._connection: sqlite3.Connection = self._pooled.driver_connection  # type: ignore[assignment]
         self._dialect = engine.dialect
         self._fetching = fetching
-        self._connection.execute("BEGIN IMMEDIATE")
+        _begin_immediate(self._connection, busy_seconds)
 
     def fetch(self, statement: sa.Select[Any], parameters: dict[str, Any]) -> list[Sequence[Any]]:
         compiled = self._fetching.get(statement)

@@ -15,6 +15,7 @@ from status_grpc.client import operations
 from status_grpc.client.aio_follow import AsyncFollow
 from status_grpc.client.base import ClientBase
 from status_grpc.client.batches import as_updates, batch_update
+from status_grpc.client.connecting import AsyncConnection, connect_async
 from status_grpc.client.following import Reconnect
 from status_grpc.client.lineage import get_lineage
 from status_grpc.client.openlineage import record_run_events
@@ -38,21 +39,17 @@ if TYPE_CHECKING:
     from tracestatus.v1.status_service_pb2 import ListTracesRequest
     from tracestatus.v1.status_service_pb2_grpc import StatusServiceAsyncStub
 
-    from status_grpc.client.aio_connection import AsyncConnection
-
 T = TypeVar("T")
 
 
-class AsyncStatusClient(ClientBase["AsyncConnection"]):
+class AsyncStatusClient(ClientBase[AsyncConnection]):
     """A client of the status service for one event loop, to be shared by as many tasks as there are.
 
     Everything is as with `StatusClient`, but awaited.
     """
 
     def _connect(self) -> AsyncConnection:
-        from status_grpc.client.aio_connection import AsyncConnection
-
-        return AsyncConnection(self.options)
+        return connect_async(self.options)
 
     @property
     def stub(self) -> StatusServiceAsyncStub:

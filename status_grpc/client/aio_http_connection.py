@@ -14,6 +14,7 @@ from status_grpc.client.http_connection import HttpConnection, HttpStream
 from status_grpc.client.operations import Send
 from status_grpc.client.options import ClientOptions
 from status_grpc.client.tokens import async_metadata
+from status_grpc.domain.errors import Unavailable
 
 if TYPE_CHECKING:
     from tracestatus.v1 import status_service_pb2 as pb
@@ -30,13 +31,21 @@ class AsyncHttpStream:
     def __init__(self, stream: HttpStream) -> None:
         self._stream = stream
         self._thread = ThreadPoolExecutor(1, "status-grpc-stream")
+        self._cancelled = False
 
     async def read(self) -> pb.StreamTraceResponse | None:
         """Return the next message; None when the stream has ended with OK. Raises StatusError."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._stream.read)
+        if self._cancelled:
+            raise Unavailable("the stream was cancelled")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._stream.read)
+        except asyncio.CancelledError:
+            self.cancel()  # the thread would go on, and take a message that nobody gets
+            raise
 
     def cancel(self) -> None:
         """End the stream, if it has not ended."""
+        self._cancelled = True
         self._stream.cancel()
         self._thread.shutdown(wait=False)
 

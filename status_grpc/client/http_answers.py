@@ -70,9 +70,8 @@ def answered_error(status: int, reason: str, headers: Headers, body: bytes) -> S
 
 def connect_error(error: Mapping[str, Any]) -> StatusError:
     """Return the error of a Connect error in JSON."""
-    code = _CODES.get(error.get("code", ""), Code.UNKNOWN)
-    message = error.get("message")
-    status = status_pb2.Status(code=code, message=_text(message))
+    code = _CODES.get(_text(error.get("code")), Code.UNKNOWN)
+    status = status_pb2.Status(code=code, message=_text(error.get("message")))
     details = error.get("details")
     for detail in details if isinstance(details, list) else ():
         if isinstance(detail, dict) and isinstance(detail.get("type"), str) and isinstance(detail.get("value"), str):

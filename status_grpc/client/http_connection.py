@@ -41,11 +41,16 @@ _END_OF_STREAM = 0b10
 class HttpStream:
     """One stream of a trace. It is opened when it is first read."""
 
-    def __init__(self, connection: HttpConnection, line: Line, opening: Opening, metadata: Metadata) -> None:
+    def __init__(
+        self, connection: HttpConnection, line: Line, opening: Opening, metadata: Metadata, watchdog: Watchdog
+    ) -> None:
         self._connection = connection
         self._line = line
         self._opening = opening
         self._metadata = metadata
+        self._watchdog = watchdog
+        # Beside the timeout of the socket: for a server that says a byte now and then, and no message.
+        self._watch = watchdog.watch(line, opening.silence_timeout)
         self._deadline = None if opening.timeout is None else time.monotonic() + opening.timeout
         self._answer: http.client.HTTPResponse | None = None
         self._reading = threading.Lock()
@@ -53,19 +58,23 @@ class HttpStream:
     def read(self) -> pb.StreamTraceResponse | None:
         """Return the next message; None when the stream has ended with OK. Raises StatusError."""
         try:
-            with self._reading, explained():
+            with self._reading, self._watch, explained():
                 return self._read()
         except DeadlineExceeded:
             if self._deadline is not None and time.monotonic() >= self._deadline:
                 raise
             raise Unavailable("the stream fell silent") from None
+        except StatusError:
+            if self._watch.expired:
+                raise Unavailable("the stream fell silent") from None
+            raise
         finally:
             if self._line.is_cancelled:
                 self._line.close()
 
     def _read(self) -> pb.StreamTraceResponse | None:
         if self._answer is None:
-            self._answer = self._connection.begin(self._line, self._opening, self._metadata)
+            self._answer = self._connection.begin(self._line, self._opening, self._metadata, self._patience())
         self._line.wait_at_most(self._patience())
         flags, length = _ENVELOPE.unpack(self._exactly(_ENVELOPE.size))
         if length > LARGEST_ANSWER:
@@ -91,6 +100,7 @@ class HttpStream:
 
     def cancel(self) -> None:
         """End the stream, if it has not ended. For any thread."""
+        self._watchdog.forget(self._watch)
         self._line.cancel()
         if self._reading.acquire(blocking=False):
             self._line.close()
@@ -149,7 +159,10 @@ class HttpConnection:
         watch = self._watchdog.watch(line, deadline - time.monotonic() + _GRACE)
         try:
             with watch, explained():
-                return line.exchange(self._url(method), body, headers, deadline)
+                answer = line.exchange(self._url(method), body, headers, deadline)
+                if watch.expired:  # what was cut off may look whole
+                    raise TimeoutError
+                return answer
         except StatusError as error:
             self.check_open()
             if watch.expired:
@@ -164,17 +177,17 @@ class HttpConnection:
         """Return a stream, which ends when it says nothing for too long. Raises as `send` does."""
         self.check_open()
         goes_with = metadata(self._options) if given is None else given
-        return HttpStream(self, self._lines.new(), opening, goes_with)
+        return HttpStream(self, self._lines.new(), opening, goes_with, self._watchdog)
 
-    def begin(self, line: Line, opening: Opening, metadata: Metadata) -> http.client.HTTPResponse:
-        """Make the request of a stream; return the answer, to be read. Raises StatusError and what `explained` does."""
+    def begin(self, line: Line, opening: Opening, metadata: Metadata, patience: float) -> http.client.HTTPResponse:
+        """Make a stream's request; return the answer, to be read. Raises StatusError, and what `explained` takes."""
         data = message_json(opening.request)
-        line.open(self._options.attempt_timeout)
+        line.open(min(self._options.attempt_timeout, patience))
         answer = line.request(
             self._url("StreamTrace"),
             _ENVELOPE.pack(0, len(data)) + data,
             _headers(_JSON_STREAM, metadata, opening.timeout),
-            opening.silence_timeout,
+            patience,
         )
         if answer.status != http.client.OK:
             told = line.read_all(answer, time.monotonic() + self._options.attempt_timeout)

@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,6 +96,7 @@ class Line:
             self.wait_at_most(deadline - time.monotonic())
         if answer.length:
             raise http.client.IncompleteRead(b"", answer.length)
+        answer.close()  # the connection is for the next one
         return Answer(answer.status, answer.reason, answer.headers, b"".join(parts))
 
     @property
@@ -133,7 +135,8 @@ class Lines:
         self._tls: ssl.SSLContext | None = None
         self._lock = threading.Lock()
         self._idle: list[Line] = []
-        self._busy: set[Line] = set()
+        #: All that there are; those that nobody has any more leave by themselves.
+        self._lines: weakref.WeakSet[Line] = weakref.WeakSet()
 
     def new(self) -> Line:
         """Return a new connection, which is not open yet. Raises NotConnected for TLS files that cannot be read."""
@@ -142,7 +145,10 @@ class Lines:
             connection = http.client.HTTPSConnection(self._host, self._port, context=self._context())
         else:
             connection = http.client.HTTPConnection(self._host, self._port)
-        return Line(connection)
+        line = Line(connection)
+        with self._lock:
+            self._lines.add(line)
+        return line
 
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:
@@ -161,16 +167,11 @@ class Lines:
     def borrowed(self, *, fresh: bool = False) -> Iterator[Line]:
         """Lend a connection, one that was used before if there is one and it need not be `fresh`."""
         line = self.new() if fresh else self._take()
-        with self._lock:
-            self._busy.add(line)
         try:
             yield line
         except BaseException:
             line.close()
             raise
-        finally:
-            with self._lock:
-                self._busy.discard(line)
         self._put(line)
 
     def _take(self) -> Line:
@@ -195,11 +196,11 @@ class Lines:
         """Close those that are idle, cancel those that are not."""
         with self._lock:
             idle, self._idle = self._idle, []
-            busy = list(self._busy)
+            lines = list(self._lines)
+        for line in lines:
+            line.cancel()
         for line in idle:
             line.close()
-        for line in busy:
-            line.cancel()
 
     def abandon(self) -> None:
         """Let go of those that are idle, in a forked child: the parent's hold on them stays."""

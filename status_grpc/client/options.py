@@ -158,9 +158,10 @@ def _check_url(options: ClientOptions) -> None:
         url = urlsplit(options.server)
         fits = bool(url.hostname) and url.port != 0 and not (url.query or url.fragment or url.username or url.password)
     except ValueError as error:
-        raise ValueError(f"{options.server!r} is not a URL: {error}") from None
+        raise ValueError(f"the server is not a URL: {error}") from None
     if not fits:
-        raise ValueError(f"{options.server!r} must be https://HOST, perhaps with a port and a path, and nothing else")
+        # It is not repeated: what should not be there may be a password.
+        raise ValueError("the server must be https://HOST, perhaps with a port and a path, and nothing else")
     if options.uses_tls:
         if options.plaintext:
             raise ValueError("plaintext means no TLS, but the server is https://")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from status_grpc.client import operations
 from status_grpc.client.base import ClientBase
 from status_grpc.client.batches import as_updates, batch_update
+from status_grpc.client.connecting import Connection, connect
 from status_grpc.client.follow import Follow
 from status_grpc.client.following import Reconnect
 from status_grpc.client.lineage import get_lineage
@@ -35,12 +36,10 @@ if TYPE_CHECKING:
     from tracestatus.v1.status_service_pb2 import ListTracesRequest
     from tracestatus.v1.status_service_pb2_grpc import StatusServiceStub
 
-    from status_grpc.client.connection import Connection
-
 T = TypeVar("T")
 
 
-class StatusClient(ClientBase["Connection"]):
+class StatusClient(ClientBase[Connection]):
     """A client of the status service, to be shared by as many threads as there are.
 
     It connects when the first call is made. `server` is "host:port"; every option may also come from the environment
@@ -51,13 +50,11 @@ class StatusClient(ClientBase["Connection"]):
     """
 
     def _connect(self) -> Connection:
-        from status_grpc.client.connection import Connection
-
-        return Connection(self.options)
+        return connect(self.options)
 
     @property
     def stub(self) -> StatusServiceStub:
-        """The raw stub, for protobuf messages; its calls are not repeated and carry no token."""
+        """The raw stub, for protobuf messages; its calls are not repeated and carry no token. There is none by HTTP."""
         return self._connection.stub()
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 #: What the files hold -> (module, function), which takes client, files and format, and returns the exit code.
 _READERS = {
     "openlineage": ("status_grpc.cli.import_openlineage", "import_run_events"),
+    "dynamodb-export": ("status_grpc.cli.import_table", "import_table"),
 }
 
 
@@ -23,6 +24,12 @@ _READERS = {
 @click.argument("files", nargs=-1, required=True, type=click.File("rb"), metavar="FILE...")
 @click.option(
     "--openlineage", "kind", flag_value="openlineage", help="The files hold OpenLineage events: one a line, or a list."
+)
+@click.option(
+    "--dynamodb-export",
+    "kind",
+    flag_value="dynamodb-export",
+    help="The files hold the older status service's table: one item or event a line, packed by gzip or not.",
 )
 @format_option("text", "json")
 @with_client
@@ -36,6 +43,7 @@ def import_(client: StatusClient, /, files: tuple[BinaryIO, ...], kind: str | No
     Examples:
       status-grpc import --openlineage events.ndjson > failed.ndjson
       zcat lineage-*.gz | status-grpc import --openlineage -
+      status-grpc import --dynamodb-export export/data/*.json.gz > failed.ndjson
     """
     if kind is None:
         options = " or ".join(f"--{name}" for name in _READERS)

@@ -282,6 +282,8 @@ def _raise(error: Exception) -> NoReturn:
     if isinstance(error, ValueError):  # a value that the driver cannot send; its message shows it
         message = str(error)
         raise ValueError(f"{message.partition(':')[0]}: {message.rpartition(' (')[2].rstrip(')')}") from None
+    if isinstance(error, asyncpg.PostgresError):
+        error.detail = None  # the row that was refused, as a rule
     state = _sqlstate(error)
     if state and not state.startswith(_AWAY):
         raise error

@@ -16,7 +16,8 @@ from status_grpc.aws.ends import EndStates
 from status_grpc.aws.router import Router, key_as_path, uri_as_path
 from status_grpc.client.sync import StatusClient
 
-_PATHS = {"key": key_as_path, "uri": uri_as_path}
+#: What the path is with which traces are created for an object, by the names of STATUS_GRPC_AWS_PATH.
+PATHS = {"key": key_as_path, "uri": uri_as_path}
 
 
 def route(event: Any, context: Any) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def router_from_environment(
         state_machine=_required("STATE_MACHINE"),
         dead_letters=dead_letters_from_environment(s3),
         without_trace=_choice("WITHOUT_TRACE", {name: name for name in ("dead-letter", "ignore", "create")}),
-        path_of=_choice("PATH", _PATHS),
+        path_of=_choice("PATH", PATHS),
         patience=_seconds("PATIENCE", 5.0),
     )
 

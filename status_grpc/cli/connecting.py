@@ -52,13 +52,23 @@ def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give the command the options of a connection, and a client as its first argument."""
 
     @functools.wraps(command)
-    def run(*args: Any, context: str | None, **kwargs: Any) -> Any:
-        given = {name: kwargs.pop(name) for name in _NAMES}
-        with open_client(_complete(given, context)) as client:
+    def run(connection: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        with open_client(connection) as client:
             try:
                 return command(client, *args, **kwargs)
             except StatusError as error:
                 raise failure(error, client.options.server, uses_tls=client.options.uses_tls) from None
+
+    return with_connection(run)
+
+
+def with_connection(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the command the options of a connection, and what they come to, as a client takes it, as first argument."""
+
+    @functools.wraps(command)
+    def run(*args: Any, context: str | None, **kwargs: Any) -> Any:
+        given = {name: kwargs.pop(name) for name in _NAMES}
+        return command(_complete(given, context), *args, **kwargs)
 
     for option in reversed(_OPTIONS):
         run = option(run)

@@ -10,7 +10,7 @@ PROTOS := $(wildcard protos/tracestatus/v1/*.proto)
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-protobuf test-long screenshot faults check format generate check-generated released bench lock clean
+.PHONY: help setup demo serve test test-protobuf test-long screenshot faults check format generate check-generated released bench bench-quick bench-peers lock clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
@@ -98,8 +98,21 @@ check-generated: $(GENERATE_READY)
 released: $(READY) ## take the protos as they are as what is released: from now on they may only grow
 	$(BIN)/buf build --exclude-source-info -o protos/released.binpb
 
-bench: $(READY) ## measure the hot paths against an empty RPC, side by side
-	$(BIN)/python -m benchmarks
+BENCH_READY := $(VENV)/.ready-bench
+
+$(BENCH_READY): $(READY) requirements/bench.txt
+	$(PIP) -c requirements/constraints.txt -r requirements/bench.txt
+	@touch $@
+
+bench: $(BENCH_READY) ## measure everything beside its baselines; about half an hour (BENCH='--extent long', '--only W1a,W4')
+	@mkdir -p .cache
+	$(BIN)/python -m benchmarks --json .cache/bench.json $(BENCH)
+
+bench-quick: $(BENCH_READY) ## measure the hot paths in two minutes
+	$(BIN)/python -m benchmarks --extent quick --only W1a,W1b,W4 $(BENCH)
+
+bench-peers: $(BENCH_READY) ## measure beside Prefect and ML Metadata, which are installed in .cache
+	$(BIN)/python -m benchmarks --only W10 $(BENCH)
 
 lock: $(READY) ## write the versions installed in .venv to requirements/constraints.txt
 	{ echo '# The versions the project was last tested with (make lock).'; \

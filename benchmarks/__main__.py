@@ -4,29 +4,42 @@ import argparse
 import shlex
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
 import grpc
 
-from benchmarks import environment, load, report, workloads
+from benchmarks import environment, load, pictures, report, workloads
 from benchmarks.bench import Bench, NotDoneError, Row, Settings
+from benchmarks.databases import Engines
 from benchmarks.servers import start_baseline
 
-FULL = Settings(quick=False, seconds=3.0, repetitions=5)
 WRITES = "events of about 300 bytes without trace_event_id (the server mints it), over min(8, concurrency) connections"
-QUICK = Settings(quick=True, seconds=1.0, repetitions=3)
+EXTENTS = {
+    "quick": Settings("quick", seconds=0.6, repetitions=3),
+    "full": Settings("full", seconds=2.0, repetitions=5),
+    "long": Settings("long", seconds=3.0, repetitions=7),
+}
 
 
 def arguments() -> argparse.Namespace:
-    names = ", ".join(workload.NAME for workload in workloads.ALL)
+    names = ", ".join(dict.fromkeys(workload.NAME for workload in (*workloads.ALL, *workloads.PEERS)))
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="Measure the service beside its baselines."
     )
-    parser.add_argument("--quick", action="store_true", help="shorter and fewer repetitions, at most 100 followers")
+    parser.add_argument(
+        "--extent",
+        choices=EXTENTS,
+        default="full",
+        help="quick: the main workloads in two minutes; long: up to 10 million events and 5,000 followers",
+    )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="also write everything, raw repetitions included, to FILE"
+    )
+    parser.add_argument(
+        "--document", type=Path, metavar="FILE", help="put the table into this document, and pictures into its folder"
     )
     parser.add_argument(
         "--only", metavar="NAMES", default="", help=f"only these workloads, with commas between ({names})"
@@ -51,9 +64,10 @@ def explain(exc: Exception) -> str:
 def main() -> int:
     """Run; 1 if a workload could not be verified (a bar that was missed is no failure: machines differ)."""
     given = arguments()
-    settings = QUICK if given.quick else FULL
+    settings = EXTENTS[given.extent]
     wanted = [name.strip().lower() for name in given.only.split(",") if name.strip()]
-    chosen = [one for one in workloads.ALL if not wanted or any(one.NAME.lower().startswith(name) for name in wanted)]
+    named = [one for one in (*workloads.ALL, *workloads.PEERS) if one.NAME.lower() in wanted]
+    chosen = named if wanted else list(workloads.ALL)
     if not chosen:
         raise SystemExit(f"no workload is named {given.only}")
     begin = time.monotonic()
@@ -66,9 +80,11 @@ def main() -> int:
         say(f"others are using this machine (load {facts['load before']}): trust the ratios less")
     rows: list[Row] = []
     failures: dict[str, str] = {}
-    with load.choose(given.driver) as driver, start_baseline() as baseline:
+    with ExitStack() as stack:
+        driver = stack.enter_context(load.choose(given.driver))
+        baseline = stack.enter_context(start_baseline())
         facts |= {"load generator": driver.name, "writes": WRITES, **asdict(settings)}
-        bench = Bench(settings, driver, baseline, shlex.split(given.serve), facts)
+        bench = Bench(settings, driver, baseline, shlex.split(given.serve), Engines(stack), facts)
         for workload in chosen:
             say(f"{workload.NAME} {workload.TITLE}")
             try:
@@ -89,6 +105,9 @@ def main() -> int:
         print(f"\n{name} FAILED, its figures do not count: {reason}")
     if given.json:
         report.write_json(given.json, facts, rows, failures)
+    if given.document:
+        report.insert(given.document, report.markdown(rows, facts))
+        pictures.draw(given.document.parent, rows)
     return 1 if failures or any(row.must and not row.met for row in rows) else 0
 
 

@@ -1,6 +1,6 @@
 """The servers that the service is held against, in one process: what the stack alone can do.
 
-- Echo: decodes a request, encodes it again, stores nothing.
+- Echo: decodes a request, encodes it again, stores nothing. `Bytes` does not even decode.
 - Bare fan-out: speaks enough of the service's own protocol (Create, Update, StreamTrace) that followers and writers
   need not know which of the two they talk to. It keeps each event as prepared bytes in a list, and each follower's
   handler writes from the list: no database, no checks, no limits, nothing else.
@@ -11,6 +11,8 @@
 import argparse
 import asyncio
 import signal
+import subprocess
+import sys
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +21,7 @@ import grpc
 from tracestatus.v1 import status_service_pb2 as service_pb2
 from tracestatus.v1 import trace_pb2
 
+ECHO_BYTES = "/benchmarks.Echo/Bytes"
 ECHO_UPDATE = "/benchmarks.Echo/Update"
 ECHO_CREATE = "/benchmarks.Echo/Create"
 
@@ -98,7 +101,11 @@ def handlers(fan_out: FanOut) -> tuple[grpc.GenericRpcHandler, ...]:
     stream: Any = grpc.unary_stream_rpc_method_handler(
         fan_out.stream, request_deserializer=service_pb2.StreamTraceRequest.FromString, response_serializer=None
     )
-    echoes = {"Update": unary(echo, service_pb2.UpdateRequest), "Create": unary(echo, service_pb2.CreateRequest)}
+    echoes = {
+        "Update": unary(echo, service_pb2.UpdateRequest),
+        "Create": unary(echo, service_pb2.CreateRequest),
+        "Bytes": grpc.unary_unary_rpc_method_handler(echo),
+    }
     followed = {
         "Create": unary(fan_out.create, service_pb2.CreateRequest),
         "Update": unary(fan_out.update, service_pb2.UpdateRequest),
@@ -110,23 +117,33 @@ def handlers(fan_out: FanOut) -> tuple[grpc.GenericRpcHandler, ...]:
     )
 
 
-async def serve(listen: str) -> None:
-    server = grpc.aio.server()
+async def serve(listen: str, workers: int) -> None:
+    server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
     server.add_generic_rpc_handlers(handlers(FanOut()))
     host, _, _ = listen.rpartition(":")
     port = server.add_insecure_port(listen)
     await server.start()
+    # The kernel spreads connections over the processes that listen on the same port.
+    command = [sys.executable, "-m", "benchmarks.baseline", "--listen", f"{host}:{port}"]
+    others = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(workers - 1)]
+    for other in others:
+        assert other.stdout is not None
+        other.stdout.readline()
     print(f"the baseline is listening on {host}:{port}", flush=True)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await stop.wait()
+    for other in others:
+        other.terminate()
+        other.wait()
     await server.stop(0)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.baseline")
     parser.add_argument("--listen", default="127.0.0.1:0")
+    parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     try:
         import uvloop
@@ -135,7 +152,7 @@ def main() -> None:
     else:
         loop_factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(serve(arguments.listen))
+        runner.run(serve(arguments.listen, arguments.workers))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from benchmarks.databases import SQLITE, Engines
 from benchmarks.environment import busy
 from benchmarks.load import Driver, Job
 from benchmarks.servers import Server, start_service
@@ -19,7 +20,7 @@ class NotDoneError(Exception):
 class Settings:
     """How long and how often."""
 
-    quick: bool
+    extent: Literal["quick", "full", "long"]  # how large databases get, and how many follow
     seconds: float  # per repetition
     repetitions: int
 
@@ -94,15 +95,15 @@ class Bench:
     driver: Driver
     baseline: Server
     serve: list[str]  # the command of the service
+    engines: Engines
     environment: dict[str, Any]
     others: list[float] = field(default_factory=list)  # cores that were busy with something else, per repetition
 
     @contextmanager
-    def service(self) -> Iterator[Server]:
+    def service(self, engine: str = SQLITE, workers: int = 1) -> Iterator[Server]:
         """The service on an empty database: no workload inherits another's rows."""
-        with start_service(self.serve) as server:
+        with self.engines.database(engine) as url, start_service(self.serve, url, workers) as server:
             yield server
-            self.environment["sqlite journal_mode"] = server.journal_mode()
 
     def take_turns(self, service: Callable[[], Sample], baseline: Callable[[], Sample], repetitions: int) -> list[Pair]:
         """Repeat both, now one first and now the other."""

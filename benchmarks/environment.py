@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("status-grpc", "grpcio", "protobuf", "uvloop", "sqlalchemy", "aiosqlite")
+PACKAGES = ("status-grpc", "grpcio", "protobuf", "uvloop", "sqlalchemy", "aiosqlite", "asyncpg")
 
 
 def describe() -> dict[str, Any]:
@@ -24,7 +24,8 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "sqlite": sqlite3.sqlite_version,
-        "sqlite synchronous": "FULL is the service's own setting; it cannot be seen from outside its process",
+        "fsync": "SQLite: WAL, synchronous FULL (the service's own settings); PostgreSQL: fsync, synchronous_commit, "
+        "full_page_writes on",
         "cores": os.cpu_count(),
         "cpu": _cpu(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -32,7 +33,6 @@ def describe() -> dict[str, Any]:
         "file system": _file_system(tempfile.gettempdir()),
         "fsync_ms": _fsync(),
         "transport": "loopback TCP, plaintext",
-        "server processes": 1,
     }
 
 

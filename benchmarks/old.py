@@ -1,4 +1,4 @@
-"""The programs that this project replaces, each installed by itself in .cache: they do not change."""
+"""The programs that this project replaces, and its peers: each installed by itself in .cache, at one version."""
 
 import subprocess
 import sys
@@ -10,13 +10,13 @@ CLI = "okdata-cli==6.1.2"
 DECORATOR = "okdata-aws==6.0.0"
 
 
-def installed(package: str) -> Path:
-    """The folder of commands of the environment that has this package."""
+def installed(package: str, *beside: str) -> Path:
+    """The folder of commands of the environment that has this package, with these beside it."""
     venv = Path(".cache", package.replace("==", "-")).absolute()
     done = venv / "installed"
     if not done.exists():
         _run(sys.executable, "-m", "venv", "--clear", str(venv))
-        _run(str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", package)
+        _run(str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", package, *beside)
         done.touch()
     return venv / "bin"
 

@@ -12,15 +12,20 @@ from tracestatus.v1 import status_service_pb2_grpc, trace_pb2
 DOMAIN = "dataset"
 DATASET = "benchmark-dataset/1"
 SERVICE = "/tracestatus.v1.StatusService/"
-UPDATE, BATCH_UPDATE, CREATE, STREAM = (
-    SERVICE + method for method in ("Update", "BatchUpdate", "Create", "StreamTrace")
+UPDATE, BATCH_UPDATE, CREATE = (SERVICE + method for method in ("Update", "BatchUpdate", "Create"))
+GET_TRACE, GET_BY_PATH, LIST_TRACES, STREAM = (
+    SERVICE + method for method in ("GetTrace", "GetByPath", "ListTraces", "StreamTrace")
 )
 
 Stub = status_service_pb2_grpc.StatusServiceStub
 
 
-def event(trace_id: str = "", domain_id: str = DATASET) -> trace_pb2.TraceEvent:
-    """An event of about 300 bytes."""
+#: What some steps say in their status_body: a report of 16 KB.
+LARGE = {"report": "x" * 16_000}
+
+
+def event(trace_id: str = "", domain_id: str = DATASET, *, large: bool = False) -> trace_pb2.TraceEvent:
+    """An event of about 300 bytes, or one with a status_body of 16 KB."""
     made = trace_pb2.TraceEvent(
         trace_id=trace_id,
         domain=DOMAIN,
@@ -32,12 +37,14 @@ def event(trace_id: str = "", domain_id: str = DATASET) -> trace_pb2.TraceEvent:
         operation="copy",
     )
     made.status_body.update({"files": 12, "bytes": 48_213_377, "format": "parquet", "target": "processed"})
+    if large:
+        made.status_body.update(LARGE)
     made.meta.update({"git_rev": "5f2c1d0", "git_branch": "main", "region": "eu-west-1"})
     return made
 
 
-def update(trace_id: str) -> service_pb2.UpdateRequest:
-    return service_pb2.UpdateRequest(event=event(trace_id))
+def update(trace_id: str, *, large: bool = False) -> service_pb2.UpdateRequest:
+    return service_pb2.UpdateRequest(event=event(trace_id, large=large))
 
 
 def finish(trace_id: str) -> service_pb2.UpdateRequest:

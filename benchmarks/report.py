@@ -32,6 +32,28 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def markdown(rows: Sequence[Row], settings: dict[str, Any]) -> str:
+    """The same for a document, with what the figures depend on."""
+    lines = ["| | what | value | baseline | ratio (lowest to highest) | bar | |", "|---|---|--:|--:|---|---|---|"]
+    for row in rows:
+        name, what, value, unit, base, base_name, ratio, bar, met = _cells(row)
+        baseline = f"{base} ({base_name})" if row.ratios or row.baseline else ""
+        lines.append(f"| {name} | {what} | {value} {unit} | {baseline} | {ratio} | {bar} | {met} |")
+        if row.note:
+            lines.append(f"| | *{row.note}* | | | | | |")
+    facts = [f"- {name}: {value}" for name, value in settings.items() if name != "packages"]
+    packages = ", ".join(f"{name} {version}" for name, version in settings["packages"].items())
+    return "\n".join([*lines, "", *facts, f"- packages: {packages}"])
+
+
+def insert(document: Path, text: str) -> None:
+    """Put the text between the two lines of a document that mark the place."""
+    begin, end = "<!-- figures: begin -->", "<!-- figures: end -->"
+    before, _, rest = document.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    document.write_text(f"{before}{begin}\n{text}\n{end}{after}")
+
+
 def _cells(row: Row) -> tuple[str, ...]:
     return (
         row.workload,

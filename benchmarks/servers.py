@@ -4,7 +4,6 @@ import os
 import select
 import shlex
 import shutil
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -46,22 +45,32 @@ class Server:
 
     @property
     def cpu(self) -> float:
-        """The seconds of CPU that the server has used, all its threads; 0 where /proc does not tell."""
+        """The seconds of CPU that the server has used, all its processes; 0 where /proc does not tell."""
         try:
-            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+            stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self._pids()]
         except OSError:
             return 0.0
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return sum(int(fields[11]) + int(fields[12]) for fields in stats) / os.sysconf("SC_CLK_TCK")
 
     def last_words(self) -> str:
         return (self._folder / "stderr").read_text(errors="replace")[-3000:].strip() or "(none)"
 
-    def journal_mode(self) -> str:
-        """How the database file is journaled, as the file itself says."""
-        for path in self._folder.glob("*.db"):
-            with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
-                return str(database.execute("pragma journal_mode").fetchone()[0])
-        return "unknown"
+    @property
+    def memory(self) -> int:
+        """The bytes that the server's processes hold in memory; 0 where /proc does not tell."""
+        try:
+            pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self._pids()]
+        except OSError:
+            return 0
+        return sum(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def _pids(self) -> list[int]:
+        """The process and those it has started."""
+        found = [self._process.pid]
+        for pid in found:
+            for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
+                found += map(int, tasks.read_text().split())
+        return found
 
     def _ready(self, command: list[str], timeout: float = 30) -> str:
         deadline = time.monotonic() + timeout
@@ -87,12 +96,17 @@ class Server:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def start_service(serve: list[str]) -> Server:
-    """The service on a new database."""
-    folder = Path(tempfile.mkdtemp(prefix="status-grpc-bench-"))
-    database = f"sqlite+aiosqlite:///{folder / 'bench.db'}"
-    return Server([*serve, "--listen", "127.0.0.1:0", "--database-url", database], folder)
+def start_service(serve: list[str], database_url: str, workers: int = 1) -> Server:
+    """The service on a database."""
+    command = [*serve, "--listen", "127.0.0.1:0", "--database-url", database_url, "--log-level", "warning"]
+    if workers > 1:
+        command += ["--workers", str(workers)]
+    return Server(command, _folder())
 
 
-def start_baseline() -> Server:
-    return Server([*BASELINE, "--listen", "127.0.0.1:0"], Path(tempfile.mkdtemp(prefix="status-grpc-bench-")))
+def start_baseline(workers: int = 1) -> Server:
+    return Server([*BASELINE, "--listen", "127.0.0.1:0", "--workers", str(workers)], _folder())
+
+
+def _folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="status-grpc-bench-"))

@@ -16,18 +16,19 @@ STREAMS_PER_CONNECTION = 100
 
 @dataclass(frozen=True)
 class FollowJob:
-    """So many followers of one trace, who give up after so many seconds."""
+    """So many followers of some traces in turn, who give up after so many seconds."""
 
     address: str
-    trace_id: str
+    trace_ids: tuple[str, ...]
     followers: int
     patience: float
 
 
 @dataclass
 class Followed:
-    """What one follower saw."""
+    """What one follower saw of its trace."""
 
+    trace_id: str
     sequences: list[int] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     done: bool = False  # the last message was the checkpoint that says so
@@ -36,9 +37,10 @@ class Followed:
 class _Follower(Exchange):
     """Reads messages as they come, and looks into them when there is time: only the first ones at once."""
 
-    __slots__ = ("_rest", "caught_up", "ended_at", "received_at", "whole")
+    __slots__ = ("_rest", "caught_up", "ended_at", "received_at", "trace_id", "whole")
 
-    def __init__(self) -> None:
+    def __init__(self, trace_id: str) -> None:
+        self.trace_id = trace_id
         self._rest = b""
         self.whole: list[bytes] = []
         self.received_at: list[float] = []
@@ -66,7 +68,7 @@ class _Follower(Exchange):
         self.ended_at.set()
 
     def followed(self, known: dict[bytes, service_pb2.StreamTraceResponse]) -> Followed:
-        seen = Followed()
+        seen = Followed(self.trace_id)
         for at, raw in zip(self.received_at, self.whole, strict=True):
             message = known.get(raw)
             if message is None:
@@ -81,14 +83,14 @@ class _Follower(Exchange):
 async def follow(line: Line, job: FollowJob) -> list[Followed]:
     """Run in a worker: follow from the beginning to the end."""
     headers = request_headers(job.address, STREAM)
-    body = grpc_message(service_pb2.StreamTraceRequest(trace_id=job.trace_id).SerializeToString())
-    followers = [_Follower() for _ in range(job.followers)]
+    followers = [_Follower(job.trace_ids[n % len(job.trace_ids)]) for n in range(job.followers)]
     connections = []
     for first in range(0, job.followers, STREAMS_PER_CONNECTION):
         connection = await Connection.open(job.address)
         connections.append(connection)
         for follower in followers[first : first + STREAMS_PER_CONNECTION]:
-            connection.begin(headers, body, follower)
+            request = service_pb2.StreamTraceRequest(trace_id=follower.trace_id)
+            connection.begin(headers, grpc_message(request.SerializeToString()), follower)
         connection.flush()
     await _all([follower.caught_up for follower in followers], job.patience, "caught up")
     line.tell(READY)

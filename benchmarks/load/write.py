@@ -16,10 +16,10 @@ BYSTANDER_PAUSE = 0.01
 
 @dataclass(frozen=True)
 class WriteJob:
-    """So many Updates of a trace, so many at a time; with an interval, one at each of its ticks."""
+    """So many Updates of some traces in turn, so many at a time; with an interval, one at each of its ticks."""
 
     address: str
-    trace_id: str
+    trace_ids: tuple[str, ...]
     bystander_trace_id: str
     events: int
     concurrency: int = 1
@@ -28,10 +28,10 @@ class WriteJob:
 
 @dataclass
 class Written:
-    """When each event was sent and acknowledged, by sequence; how long each of the bystander's writes took."""
+    """When each event (trace, sequence) was sent and acknowledged; how long each of the bystander's writes took."""
 
-    sent: dict[int, float] = field(default_factory=dict)
-    acknowledged: dict[int, float] = field(default_factory=dict)
+    sent: dict[tuple[str, int], float] = field(default_factory=dict)
+    acknowledged: dict[tuple[str, int], float] = field(default_factory=dict)
     bystander: list[float] = field(default_factory=list)
 
 
@@ -74,7 +74,7 @@ async def write(line: Line, job: WriteJob) -> Written:
     """Run in a worker: write the events, then go on as the bystander until told to stop."""
     connections = [await Connection.open(job.address) for _ in range(2)]
     written = Written()
-    updates = _Updates(connections[0], job.address, job.trace_id)
+    updates = {trace_id: _Updates(connections[0], job.address, trace_id) for trace_id in job.trace_ids}
     bystander = asyncio.create_task(
         _stand_by(_Updates(connections[1], job.address, job.bystander_trace_id), written, line)
     )
@@ -85,9 +85,10 @@ async def write(line: Line, job: WriteJob) -> Written:
         for n in left:  # shared by the writers
             if job.interval:
                 await asyncio.sleep(max(0.0, begin + n * job.interval - time.monotonic()))
+            trace_id = job.trace_ids[n % len(job.trace_ids)]
             sent = time.monotonic()
-            sequence = await updates.send()
-            written.sent[sequence], written.acknowledged[sequence] = sent, time.monotonic()
+            event = trace_id, await updates[trace_id].send()
+            written.sent[event], written.acknowledged[event] = sent, time.monotonic()
 
     await asyncio.gather(*(writer() for _ in range(job.concurrency)))
     line.tell(WRITTEN)

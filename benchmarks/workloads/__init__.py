@@ -1,5 +1,21 @@
 """What is measured: each module has NAME, TITLE and `run`, which yields rows as they are ready."""
 
-from benchmarks.workloads import batch_update, command_line, create, follow, step, update
+from benchmarks.workloads import (
+    batch_update,
+    command_line,
+    create,
+    follow,
+    footprint,
+    growth,
+    peers,
+    read,
+    step,
+    update,
+    watch_store,
+    writers,
+)
 
-ALL = (update, batch_update, create, follow, step, command_line)
+ALL = (update, batch_update, create, read, growth, follow, footprint, step, command_line, watch_store, writers)
+
+#: What `make bench` leaves out, since it has to install much: `make bench-peers`.
+PEERS = (peers,)

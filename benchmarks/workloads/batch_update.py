@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from benchmarks.baseline import ECHO_UPDATE
 from benchmarks.bench import Bench, NotDoneError, Row, Sample
+from benchmarks.databases import POSTGRESQL, SQLITE
 from benchmarks.load import Job
 from benchmarks.payloads import BATCH_UPDATE, batch, new_traces, recorded, rehearse, update
 from benchmarks.servers import Server
@@ -19,12 +20,13 @@ TRACES = 8
 def run(bench: Bench) -> Iterator[Row]:
     bodies = tuple(update(f"trace-{n}").SerializeToString() for n in range(CONNECTIONS))
     echo = bench.sized(Job(bench.baseline.address, ECHO_UPDATE, bodies, 64))
-    with bench.service() as service:
-        for concurrency in CONCURRENCY:
-            yield measure(bench, service, echo, concurrency)
+    for engine in (SQLITE, POSTGRESQL):
+        with bench.service(engine) as service:
+            for concurrency in CONCURRENCY:
+                yield measure(bench, service, engine, echo, concurrency)
 
 
-def measure(bench: Bench, service: Server, echo: Job, concurrency: int) -> Row:
+def measure(bench: Bench, service: Server, engine: str, echo: Job, concurrency: int) -> Row:
     traces = new_traces(service.stub, TRACES)
     body = batch(traces, EVENTS).SerializeToString()
     rehearse(service.channel, BATCH_UPDATE, body)
@@ -41,10 +43,10 @@ def measure(bench: Bench, service: Server, echo: Job, concurrency: int) -> Row:
     pairs = bench.take_turns(once, lambda: bench.measure(bench.baseline, echo), bench.settings.repetitions)
     return Row(
         NAME,
-        f"{TITLE}, {concurrency} at a time",
+        f"{TITLE}, {engine}, {concurrency} at a time",
         "events/s",
         pairs,
         "echo, 64 at a time",
-        bar=2.5 if concurrency == CONCURRENCY[-1] else None,
+        bar=2.5 if engine == SQLITE and concurrency == 4 else None,
         note=f"{cost(pairs)}, {TRACES} traces per batch",
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from benchmarks.baseline import ECHO_CREATE
 from benchmarks.bench import Bench, NotDoneError, Row, Sample
+from benchmarks.databases import POSTGRESQL, SQLITE
 from benchmarks.load import Job
 from benchmarks.payloads import CREATE, count_traces, create, rehearse
 from benchmarks.workloads.update import CONNECTIONS, cost
@@ -15,10 +16,15 @@ CONCURRENCY = 64
 
 
 def run(bench: Bench) -> Iterator[Row]:
+    for engine in (SQLITE, POSTGRESQL):
+        yield measure(bench, engine)
+
+
+def measure(bench: Bench, engine: str) -> Row:
     """The server mints each trace's id; what was created is counted through ListTraces."""
     domain_id = f"benchmark-{uuid.uuid4().hex[:8]}/1"
     body = create(domain_id).SerializeToString()
-    with bench.service() as service:
+    with bench.service(engine) as service:
         rehearse(service.channel, CREATE, body)
         job = bench.sized(Job(service.address, CREATE, (body,) * CONNECTIONS, CONCURRENCY))
         echo = bench.sized(Job(bench.baseline.address, ECHO_CREATE, (body,) * CONNECTIONS, CONCURRENCY))
@@ -32,4 +38,5 @@ def run(bench: Bench) -> Iterator[Row]:
             return sample
 
         pairs = bench.take_turns(once, lambda: bench.measure(bench.baseline, echo), bench.settings.repetitions)
-    yield Row(NAME, f"{TITLE}, {CONCURRENCY} at a time", "calls/s", pairs, "echo", note=f"{cost(pairs)}, {len(body)} B")
+    what = f"{TITLE}, {engine}, {CONCURRENCY} at a time"
+    return Row(NAME, what, "calls/s", pairs, "echo", note=f"{cost(pairs)}, {len(body)} B")

@@ -23,6 +23,7 @@ NAME = "W4"
 TITLE = "following a trace"
 PATIENCE = 90.0
 BURST_CONCURRENCY = 4
+MANY = 50
 
 
 class Stage:
@@ -32,38 +33,41 @@ class Stage:
         self._followers = [stack.enter_context(Worker()) for _ in range(2)]
         self._writer = stack.enter_context(Worker())
 
-    def round(self, server: Server, followers: int, events: int, concurrency: int, interval: float) -> Sample:
-        trace, bystander = new_traces(server.stub, 2)
+    def round(
+        self, server: Server, followers: int, events: int, concurrency: int, interval: float, traces: int = 1
+    ) -> Sample:
+        """One round; the followers, and the events, are spread over the traces."""
+        *followed_traces, bystander = new_traces(server.stub, traces + 1)
+        trace_ids = tuple(followed_traces)
         shares = [share for share in (followers // 2, followers - followers // 2) if share]
         workers = self._followers[: len(shares)]
         for worker, share in zip(workers, shares, strict=True):
-            worker.start(follow, FollowJob(server.address, trace, share, PATIENCE))
+            worker.start(follow, FollowJob(server.address, trace_ids, share, PATIENCE))
         for worker in workers:
             worker.hear(READY)
         cpu = server.cpu
-        self._writer.start(write, WriteJob(server.address, trace, bystander, events, concurrency, interval))
+        self._writer.start(write, WriteJob(server.address, trace_ids, bystander, events, concurrency, interval))
         self._writer.hear(WRITTEN)
-        last = server.stub.Update(finish(trace)).event.sequence
+        last = {trace_id: server.stub.Update(finish(trace_id)).event.sequence for trace_id in trace_ids}
         followed: list[Followed] = [one for worker in workers for one in worker.result()]
         cpu = server.cpu - cpu
         self._writer.tell()
         written: Written = self._writer.result()
-        if last != events + 2:
-            raise NotDoneError(f"{events} Updates were acknowledged, but FINISHED came as number {last}")
+        if sum(last.values()) != events + 2 * traces:
+            raise NotDoneError(f"{events} Updates were acknowledged, but {sum(last.values())} events are there")
         return Sample(0.0, figures(written, followed, last) | {"server_cpu": cpu})
 
 
-def figures(written: Written, followed: list[Followed], last: int) -> dict[str, float]:
-    """What came of a round; times in milliseconds."""
-    expected = range(1, last + 1)
+def figures(written: Written, followed: list[Followed], last: dict[str, int]) -> dict[str, float]:
+    """What came of a round, given the last sequence of each trace; times in milliseconds."""
     heard = [
-        (at, sequence)
+        (at, (one.trace_id, sequence))
         for one in followed
         for at, sequence in zip(one.times, one.sequences, strict=True)
-        if sequence in written.sent  # not the first event and the last one, which others wrote
+        if (one.trace_id, sequence) in written.sent  # not the first event and the last one, which others wrote
     ]
-    since_sent = [(at - written.sent[sequence]) * 1000 for at, sequence in heard]
-    since_acknowledged = [(at - written.acknowledged[sequence]) * 1000 for at, sequence in heard]
+    since_sent = [(at - written.sent[event]) * 1000 for at, event in heard]
+    since_acknowledged = [(at - written.acknowledged[event]) * 1000 for at, event in heard]
     seconds = max((at for at, _ in heard), default=float("inf")) - min(written.sent.values())
     return {
         "messages": len(heard),
@@ -76,7 +80,7 @@ def figures(written: Written, followed: list[Followed], last: int) -> dict[str, 
         "update_max_ms": max(written.acknowledged[n] - written.sent[n] for n in written.sent) * 1000,
         "bystander_p50_ms": median(written.bystander) * 1000,
         "bystander_max_ms": max(written.bystander, default=float("nan")) * 1000,
-        "missed": sum(len(set(expected).difference(one.sequences)) for one in followed),
+        "missed": sum(len(set(range(1, last[one.trace_id] + 1)).difference(one.sequences)) for one in followed),
         "duplicated": sum(len(one.sequences) - len(set(one.sequences)) for one in followed),
         "disordered": sum(one.sequences != sorted(one.sequences) for one in followed),
         "not_ended": sum(not one.done for one in followed),
@@ -84,16 +88,16 @@ def figures(written: Written, followed: list[Followed], last: int) -> dict[str, 
 
 
 def run(bench: Bench) -> Iterator[Row]:
-    counts = (1, 100) if bench.settings.quick else (1, 100, 1000)
+    counts = {"quick": (1, 100), "full": (1, 100, 1000), "long": (1, 100, 1000, 5000)}[bench.settings.extent]
     repetitions = min(3, bench.settings.repetitions)
     with ExitStack() as stack:
         service = stack.enter_context(bench.service())
         stage = Stage(stack)
 
-        def rounds(followers: int, events: int, concurrency: int, interval: float) -> list[Pair]:
+        def rounds(followers: int, events: int, concurrency: int, interval: float, traces: int = 1) -> list[Pair]:
             return bench.take_turns(
-                lambda: stage.round(service, followers, events, concurrency, interval),
-                lambda: stage.round(bench.baseline, followers, events, concurrency, interval),
+                lambda: stage.round(service, followers, events, concurrency, interval, traces),
+                lambda: stage.round(bench.baseline, followers, events, concurrency, interval, traces),
                 repetitions,
             )
 
@@ -102,9 +106,15 @@ def run(bench: Bench) -> Iterator[Row]:
             paced = rounds(followers, 100 if followers < 1000 else 20, 1, max(0.02, followers / 5000))
             yield latency(followers, paced)
             burst = rounds(followers, max(40, min(1000, 20_000 // followers)), BURST_CONCURRENCY, 0)
-            yield throughput(followers, burst)
-            yield slowest(followers, burst)
-            yield losses(followers, paced + burst)
+            measured = followers == 1000
+            yield throughput(of(followers), burst, 0.6 if measured else None)
+            yield slowest(of(followers), burst, 50.0 if measured else None)
+            yield losses(of(followers), paced + burst)
+        many = rounds(counts[-1], 1000, BURST_CONCURRENCY, 0, traces=MANY)
+        spread = f"{of(counts[-1])} of {MANY} traces"
+        yield throughput(spread, many, None)
+        yield slowest(spread, many, None)
+        yield losses(spread, many)
 
 
 def pick(pairs: list[Pair], *names: str) -> list[Pair]:
@@ -132,39 +142,39 @@ def latency(followers: int, pairs: list[Pair]) -> Row:
     )
 
 
-def throughput(followers: int, pairs: list[Pair]) -> Row:
+def throughput(followers: str, pairs: list[Pair], bar: float | None) -> Row:
     update = middle(pairs, "service", "update_p50_ms")
     return Row(
         NAME,
-        f"burst to {of(followers)}",
+        f"burst to {followers}",
         "messages/s",
         pick(pairs, "messages_per_second"),
         "bare fan-out",
-        bar=0.6 if followers == 1000 else None,
+        bar=bar,
         note=f"{BURST_CONCURRENCY} Updates at a time, median {update:.1f} ms",
     )
 
 
-def slowest(followers: int, pairs: list[Pair]) -> Row:
+def slowest(followers: str, pairs: list[Pair], bar: float | None) -> Row:
     own, base = middle(pairs, "service", "update_max_ms"), middle(pairs, "baseline", "update_max_ms")
     return Row(
         NAME,
-        f"slowest write of another trace, {of(followers)}",
+        f"slowest write of another trace, {followers}",
         "ms",
         pick(pairs, "bystander_max_ms"),
         "bare fan-out",
-        bar=50.0 if followers == 1000 else None,
+        bar=bar,
         bar_is="value",
         higher_is_better=False,
         note=f"slowest Update of the burst itself {own:.0f} ms (baseline {base:.0f})",
     )
 
 
-def losses(followers: int, pairs: list[Pair]) -> Row:
+def losses(followers: str, pairs: list[Pair]) -> Row:
     messages = sum(pair.service.detail["messages"] for pair in pairs)
     return Row(
         NAME,
-        f"missed, duplicated, disordered, cut off, {of(followers)}",
+        f"missed, duplicated, disordered, cut off, {followers}",
         "",
         pick(pairs, "missed", "duplicated", "disordered", "not_ended"),
         "bare fan-out",

@@ -1,4 +1,4 @@
-"""W5: what the decorator costs a step, beside its predecessor (okdata-aws), which makes an HTTP post for each.
+"""W6: what the decorator costs a step, beside its predecessor (okdata-aws), which makes an HTTP post for each.
 
 That one is measured at its best: it posts to a server on this machine that stores nothing, without a token and without
 TLS. What it does in production is a round trip to an API gateway.
@@ -17,7 +17,7 @@ from benchmarks.old import DECORATOR, installed
 from benchmarks.payloads import new_traces
 from status_grpc import configure, flush, status_add, status_wrapper
 
-NAME = "W5"
+NAME = "W6"
 TITLE = "A step under @status_wrapper"
 STEPS = 300
 

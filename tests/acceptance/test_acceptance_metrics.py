@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -22,9 +24,9 @@ Connect = Callable[..., Stub]
 class Scrape:
     """The metrics of one moment."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, address: str = "") -> None:
         addresses = [line["address"] for line in json_lines(server) if line["event"] == "serving metrics"]
-        with urllib.request.urlopen(f"http://{addresses[-1]}/metrics", timeout=PATIENCE) as answer:
+        with urllib.request.urlopen(f"http://{address or addresses[-1]}/metrics", timeout=PATIENCE) as answer:
             lines = answer.read().decode().splitlines()
         samples = (re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line) for line in lines if not line.startswith("#"))
         self._samples = [
@@ -177,6 +179,34 @@ async def test_http_requests_are_counted_by_route(new_server: Callable[..., Serv
     assert scrape.value(requests, route="/status/{trace_id:path}", method="GET", status="404") == 2
     assert scrape.value(requests, route="other", status="404") == 1
     assert scrape.value("status_grpc_http_request_seconds_count", route="/readyz") == 1
+
+
+def two_free_ports() -> int:
+    """Return the first of two ports in a row that are free."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            with contextlib.suppress(OSError, OverflowError):
+                second.bind(("127.0.0.1", port + 1))
+                return port
+
+
+async def test_each_worker_counts_what_it_has_served_on_a_port_of_its_own(
+    new_server: Callable[..., Server], connect: Connect
+) -> None:
+    port = two_free_ports()
+    server = new_server("--workers", "2", "--metrics", f"127.0.0.1:{port}")
+    calls = 0
+    addresses = [f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}"]
+    counts = [0.0, 0.0]
+    while not all(counts):  # until each has been given a connection
+        await new_trace(connect(server, ("grpc.primary_user_agent", unique("one"))))
+        calls += 1
+        scrapes = [await asyncio.to_thread(Scrape, server, address) for address in addresses]
+        counts = [scrape.calls("Create", "OK") for scrape in scrapes]
+    assert sum(counts) == calls
+    assert sum(scrape.value("status_grpc_events_recorded_total") for scrape in scrapes) == calls
 
 
 async def test_a_server_that_is_not_told_to_has_no_port_for_metrics(

@@ -87,9 +87,9 @@ os._exit(0)
 """
 
 
-def run(program: str, server: str, spool: Path) -> int:
+def run(program: str, server: str, spool: Path, *, flush_timeout: float = 0.5) -> int:
     environment = {**os.environ, "STATUS_GRPC_SERVER": server, "STATUS_GRPC_SPOOL": str(spool)}
-    environment |= {"STATUS_GRPC_FLUSH_TIMEOUT": "0.5", "STATUS_GRPC_COMPONENT": "c"}
+    environment |= {"STATUS_GRPC_FLUSH_TIMEOUT": str(flush_timeout), "STATUS_GRPC_COMPONENT": "c"}
     return subprocess.run([sys.executable, "-c", program], env=environment, check=False).returncode
 
 
@@ -98,14 +98,8 @@ def test_a_later_run_delivers_what_an_earlier_one_could_not(fake: FakeServer, tm
     assert run(PROGRAM, fake.address, tmp_path) == 0
     assert list(tmp_path.glob("*.spool"))
     fake.start()
-    assert (
-        run(
-            "from status_grpc import status_step\nwith status_step('x', trace_id='spooled'): pass",
-            fake.address,
-            tmp_path,
-        )
-        == 0
-    )
+    later = "from status_grpc import status_step\nwith status_step('x', trace_id='spooled'): pass"
+    assert run(later, fake.address, tmp_path, flush_timeout=60) == 0
     operations = [event.operation for event in fake.service.events["spooled"]]
     assert [name for name in operations if name != "x"] == ["", *[f"step-{number}" for number in range(5)], ""]
     assert list(tmp_path.iterdir()) == []

@@ -58,9 +58,8 @@ def connect_routes(edge: Edge) -> list[BaseRoute]:
     connect = _Connect(
         service=edge.calls,
         endpoints=_endpoints,
-        # The body has been measured; this is what a packed one may unpack to.
         read_max_bytes=edge.max_request_bytes,
-        compressions=[Gzip()],
+        compressions=[Gzip(edge.max_request_bytes)],
         codecs=[_Carrier("proto"), _Carrier("json")],
     )
     return [

@@ -7,13 +7,16 @@ import contextlib
 import json
 import re
 import socket
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
 import grpc
 import pytest
 from calls import ENDED_OK, Code, Stub, create, get, new_trace, refusal, unique, update
+from certificates import Certificates
 from followers import PATIENCE, Following, follow
 from server_process import Server
 from tracestatus.v1 import status_service_pb2 as pb
@@ -207,6 +210,23 @@ async def test_each_worker_counts_what_it_has_served_on_a_port_of_its_own(
         counts = [scrape.calls("Create", "OK") for scrape in scrapes]
     assert sum(counts) == calls
     assert sum(scrape.value("status_grpc_events_recorded_total") for scrape in scrapes) == calls
+
+
+async def test_with_tls_metrics_are_for_those_who_may_call(new_server: Callable[..., Server], tmp_path: Path) -> None:
+    certificates = Certificates(tmp_path / "certificates")
+    server = new_server("--metrics", "127.0.0.1:0", *certificates.server_flags(asks_clients=True))
+    (address,) = [line["address"] for line in json_lines(server) if line["event"] == "serving metrics"]
+    tls = ssl.create_default_context(cafile=certificates.authority)
+
+    def scrape() -> str:
+        with urllib.request.urlopen(f"https://{address}/metrics", timeout=PATIENCE, context=tls) as answer:
+            text: str = answer.read().decode()
+            return text
+
+    with pytest.raises(OSError):  # of TLS, or of the connection that the server has closed
+        await asyncio.to_thread(scrape)
+    tls.load_cert_chain(*certificates.client)
+    assert "status_grpc_ready 1.0" in await asyncio.to_thread(scrape)
 
 
 async def test_a_server_that_is_not_told_to_has_no_port_for_metrics(

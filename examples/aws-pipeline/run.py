@@ -32,6 +32,7 @@ def main() -> None:
         with StatusClient() as client, running(platform, client):
             for name, content in FILES.items():
                 show(client, platform, name, content)
+            show_lineage(f"s3://{platform.bucket}/green/bike-trips/version=1/good.json")
 
 
 def show(client: StatusClient, platform: Platform, name: str, content: str) -> Trace:
@@ -47,13 +48,19 @@ def show(client: StatusClient, platform: Platform, name: str, content: str) -> T
         events.start()
         send(upload, content)
         for event in events:
-            exception = f"{event.exception.type}: {event.exception.message}" if event.exception else ""
-            errors = [error.message["en"] for error in event.errors]
-            print(f"  {event.component:20} {event.operation:10} {event.trace_event_status:7}", exception, *errors)
+            why = [error.message["en"] for error in event.errors]
+            why += [f"{event.exception.type} {event.exception.message}"] if event.exception else []
+            print(f"  {event.component:20} {event.operation:10} {event.trace_event_status:7} {'; '.join(why)}".rstrip())
     trace = events.finished_trace
     because = f", because of {trace.first_failure.component}" if trace.first_failure else ""
     print(f"  {trace.trace_event_status}{because if trace.trace_event_status == 'FAILED' else ''}")
     return trace
+
+
+def show_lineage(uri: str) -> None:
+    """Print where a file comes from. There are pictures of it, too: `--format svg`."""
+    print(f"\n$ status-grpc lineage {uri}", flush=True)
+    subprocess.run([sys.executable, "-m", "status_grpc.cli.main", "lineage", uri], check=True)
 
 
 def send(upload: Upload, content: str) -> None:
@@ -67,7 +74,7 @@ def ask_until_ended(client: StatusClient, platform: Platform, trace_id: str) -> 
     while not client.get_trace(trace_id).trace.done:
         for asked in reconcile(client, platform.stepfunctions, [platform.state_machine], quiet_for=timedelta(0)):
             if asked.ended and asked.execution is not None:
-                print(f"  (Step Functions says of {asked.trace_id}: {asked.execution.status})")
+                print(f"  (asked, Step Functions says that it has {asked.execution.status})")
         threading.Event().wait(0.5)
 
 

@@ -15,7 +15,7 @@ from datetime import timedelta
 import pytest
 from pipeline_example import FOLDER, Platform, Worker, run
 
-from status_grpc import ErrorDetail, StatusClient, TraceEvent, TraceEventStatus
+from status_grpc import ErrorDetail, Lineage, LineageDirection, StatusClient, TraceEvent, TraceEventStatus
 from status_grpc.aws import EndStates, Router, Uploads, reconcile
 
 OK, FAILED = TraceEventStatus.OK, TraceEventStatus.FAILED
@@ -101,6 +101,10 @@ class Story:
         return [(execution["name"], execution["status"]) for execution in listed["executions"]]
 
 
+def edges(lineage: Lineage) -> set[tuple[str, bool, str]]:
+    return {(edge.dataset.uri, edge.written, edge.trace_id) for edge in lineage.edges}
+
+
 @pytest.fixture
 def tell(aws, client):
     return lambda *args, **kwargs: Story(client, *args, **kwargs)
@@ -114,21 +118,23 @@ def test_a_good_upload_is_seen_step_by_step_to_its_end(tell):
     assert story.follower.has_seen("upload", "route", "validate")
     story.step("convert")
     assert story.follower.has_seen("upload", "route", "validate", "convert")
+    # While the pipeline goes on, it is known what has become of the file so far.
+    raw, converted, written = (
+        f"s3://{story.platform.bucket}/{place}/bike-trips/version=1/good.{ending}"
+        for place, ending in (("raw", "csv"), ("intermediate", "json"), ("green", "json"))
+    )
+    so_far = story.client.get_lineage(raw, direction=LineageDirection.DOWNSTREAM)
+    assert edges(so_far) == {(raw, False, story.trace_id), (converted, True, story.trace_id)}
     story.step("write")
     assert story.follower.has_seen("upload", "route", "validate", "convert", "write")
     story.end()
     trace = story.follower.finished()
     assert (trace.done, trace.trace_event_status, trace.last_sequence) == (True, OK, 6)
     assert story.executions() == [(story.trace_id, "SUCCEEDED")]
-    raw, converted, written = (
-        f"s3://{story.platform.bucket}/{place}/bike-trips/version=1/good.{ending}"
-        for place, ending in (("raw", "csv"), ("intermediate", "json"), ("green", "json"))
-    )
-    edges = [
-        ([dataset.uri for dataset in event.inputs], [dataset.uri for dataset in event.outputs])
-        for event in story.follower.seen[2:5]
-    ]
-    assert edges == [([raw], []), ([raw], [converted]), ([converted], [written])]
+    # From the result back to the raw file.
+    whole = story.client.get_lineage(written, direction=LineageDirection.UPSTREAM)
+    assert {(written, True, story.trace_id), (raw, False, story.trace_id)} <= edges(whole)
+    assert [(found.trace_id, found.done) for found in whole.traces] == [(story.trace_id, True)]
 
 
 def test_a_step_that_fails_and_is_tried_again_ends_the_trace_once_and_ok(tell):

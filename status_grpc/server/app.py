@@ -132,7 +132,7 @@ class StatusServer:
         )
         origins = [origin.strip() for origin in settings.http_origins.split(",")]
         return HttpServer(
-            HttpApp(edge, prefix=settings.http_prefix, origins=origins, around=self._around_requests()),
+            HttpApp(edge, prefix=settings.http_prefix or "", origins=origins, around=self._around_requests()),
             request_seconds=settings.http_request_seconds,
             tls_cert=settings.tls_cert,
             tls_key=settings.tls_key,

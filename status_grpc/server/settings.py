@@ -32,8 +32,8 @@ class Settings(BaseSettings):
         description="HOST:PORT to serve HTTP on (JSON, Connect, Server-Sent Events); port 0 picks a free one. "
         "Default: no HTTP.",
     )
-    http_prefix: str = Field(
-        "",
+    http_prefix: str | None = Field(
+        None,
         description="What the paths of HTTP requests may begin with, such as /status-api; without it they work, too.",
     )
     http_origins: str = Field(
@@ -150,8 +150,8 @@ class Settings(BaseSettings):
 
     @field_validator("http_prefix")
     @classmethod
-    def _path(cls, prefix: str) -> str:
-        if prefix and not re.fullmatch(r"(/[\w.~-]+)+", prefix):
+    def _path(cls, prefix: str | None) -> str | None:
+        if prefix is not None and not re.fullmatch(r"(/[\w.~-]+)+", prefix):
             raise ValueError("must be a path without a slash at its end, such as /status-api")
         return prefix
 

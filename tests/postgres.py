@@ -15,9 +15,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,10 @@ PATIENCE = 60.0
 #: Runs a command for as long as standard input is open: however the tests end, no server is left behind.
 _TETHERED = '"$@" & read -r said; [ "$said" ] || kill -QUIT $!; wait'
 
+#: Runs a command as another user. Not an option of `subprocess`: that would really fork, which gRPC does not bear.
+_AS_USER = "import os, sys; os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[1]))"
+_AS_USER += "; os.execv(sys.argv[3], sys.argv[3:])"
+
 #: Nothing survives a loss of power, all survives the end of the process: that is what the tests are about.
 _SETTINGS = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off", "full_page_writes": "off"}
 
@@ -53,17 +58,15 @@ class Cluster:
         self._log = folder / "log"
         self._password = secrets.token_hex(8)
         self._tether: subprocess.Popen[bytes] | None = None
-        self._identity = _identity()
         self._bin = self._programs(folder)
         self.port = 0
         secret = folder / "password"
         secret.write_text(self._password)
-        if self._identity:
-            for path in (folder, secret):
-                os.chown(path, self._identity["user"], self._identity["group"])
+        for path in (folder, secret):
+            os.chown(path, *_user())
         command = [self._bin / "initdb", "-D", self._data, "-U", "postgres", "-A", "password", f"--pwfile={secret}"]
         command += ["--no-sync", "--encoding=UTF8", "--locale=C"]
-        made = subprocess.run(command, capture_output=True, text=True, cwd="/", **self._identity)
+        made = subprocess.run(_as_user(command), capture_output=True, text=True, cwd="/")
         assert made.returncode == 0, made.stderr
 
     def _programs(self, folder: Path) -> Path:
@@ -75,9 +78,7 @@ class Cluster:
         package = Path(found.origin).parent
         given = os.environ.get("STATUS_GRPC_TEST_POSTGRES_BIN")
         programs = Path(given) if given else package / "pginstall18" / "bin"
-        try:
-            subprocess.run([programs / "postgres", "--version"], check=True, capture_output=True, **self._identity)
-        except PermissionError:
+        if subprocess.run(_as_user([programs / "postgres", "--version"]), capture_output=True).returncode:
             shutil.copytree(programs.parent, folder / package.name / programs.parent.name)
             libraries = package.with_name(f"{package.name}.libs")
             if libraries.exists():
@@ -108,13 +109,12 @@ class Cluster:
         with self._log.open("a") as log:
             began = log.tell()
             self._tether = subprocess.Popen(
-                ["sh", "-c", _TETHERED, "sh", *command],
+                _as_user(["/bin/sh", "-c", _TETHERED, "sh", *command]),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 cwd="/",
                 start_new_session=True,
-                **self._identity,
             )
         patient_until = time.monotonic() + PATIENCE
         while time.monotonic() < patient_until:
@@ -234,12 +234,18 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         return thread.submit(asyncio.run, work).result()
 
 
-def _identity() -> dict[str, Any]:
-    """Return who the server runs as: PostgreSQL refuses to run as root."""
+def _user() -> tuple[int, int]:
+    """Return the user and the group that the server runs as: PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
-        return {}
+        return os.geteuid(), os.getegid()
     nobody = pwd.getpwnam("nobody")
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    return nobody.pw_uid, nobody.pw_gid
+
+
+def _as_user(command: Sequence[str | Path]) -> list[str | Path]:
+    if os.geteuid() != 0:
+        return list(command)
+    return [sys.executable, "-ISc", _AS_USER, *map(str, _user()), *command]
 
 
 def _free_port() -> int:

@@ -40,7 +40,7 @@ class Health:
     async def start(self) -> None:
         """Say that the server is alive, find out whether it is ready, and keep finding out."""
         await self.servicer.set(LIVENESS, _SERVING)
-        await self._look()
+        await self.look()
         self._task = asyncio.create_task(self._run(), name="health")
 
     async def drain(self) -> None:
@@ -53,9 +53,10 @@ class Health:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._every_seconds)
-            await self._look()
+            await self.look()
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Find out now whether the server is ready."""
         try:
             async with asyncio.timeout(self._every_seconds * 2):
                 await self._ping()

@@ -11,6 +11,7 @@ import structlog
 from google.rpc import error_details_pb2
 
 from status_grpc.domain.decisions import Command, Decision
+from status_grpc.domain.errors import Unavailable
 from status_grpc.edge.calls import StatusCalls
 from status_grpc.edge.requests import Requests
 from status_grpc.rpc.handlers import standard_handlers, status_service_handler
@@ -18,18 +19,18 @@ from status_grpc.rpc.health import Health
 from status_grpc.rpc.interceptor import CallInterceptor
 from status_grpc.rpc.servicer import StatusServicer
 from status_grpc.server.logs import say_listening
+from status_grpc.server.opening import database_of, prepare, prepare_patiently
 from status_grpc.server.settings import Settings, SettingsError
 from status_grpc.service.expiry import Expiry
 from status_grpc.service.feeds import Feeds
 from status_grpc.service.following import Following, FollowSettings
 from status_grpc.service.lineage import Lineage
 from status_grpc.service.traces import Traces
-from status_grpc.storage.dialects import open_database, open_hints
+from status_grpc.storage.dialects import open_hints
 from status_grpc.storage.feed import ChangeFeed
 from status_grpc.storage.group_commit import GroupCommit
 from status_grpc.storage.lane_keeping import LaneKeeper
 from status_grpc.storage.lineage import LineageStore
-from status_grpc.storage.schema import require_current, upgrade
 from status_grpc.storage.store import Store
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ class StatusServer:
         self._settings = settings
         self._shares_ports = shares_ports
         self._metrics = None if settings.metrics is None else _new_metrics()
-        self._database = open_database(settings.database_url)
+        self._database = database_of(settings)
+        self._prepared = False
         self._store = Store(self._database, events_per_trace=limits.events_per_trace)
         self._hints = open_hints(self._database, settings.listen_url())
         self._feeds = Feeds(
@@ -85,7 +87,7 @@ class StatusServer:
             ),
         )
         self._expiry = Expiry(self._store, traces, every_seconds=settings.expiry_check_seconds)
-        self._health = Health(self._store.ping, every_seconds=_HEALTH_SECONDS)
+        self._health = Health(self._ping, every_seconds=_HEALTH_SECONDS)
         requests = Requests(limits)
         calls = StatusCalls(traces, self._following, Lineage(LineageStore(self._database)), requests)
         servicer = StatusServicer(calls, write_timeout_seconds=settings.write_timeout_seconds)
@@ -155,25 +157,45 @@ class StatusServer:
         """Start to serve; return what is listened on: HOST:PORT, and the URL of HTTP if it is served.
 
         Raises SettingsError when the address is taken or a TLS file cannot be read, SchemaMismatch when the database
-        has another release's schema, and Unavailable when it cannot be opened.
+        has another release's schema, and Unavailable when it cannot be opened. PostgreSQL may come up later: this
+        server waits for it, and listens meanwhile, alive but not ready.
         """
         if self._metrics is not None:  # first of all: they tell how it is while the database is away
             self._serve_metrics(self._metrics)
-        await self._database.open()
-        await self._database.write(upgrade if self._database.upgrades_at_start else require_current)
-        self._writer.start()
+        listening = [self._bind()]
+        if self._http is not None:
+            listening.append(self._bind_http(self._http))
+        try:
+            await prepare(self._database)
+        except Unavailable:
+            if self._database.upgrades_at_start:
+                raise  # a file does not come up later
+            seconds = self._settings.database_wait_seconds
+            log.warning("waiting for the database", most_seconds=seconds, address=" and ".join(listening))
+            await self._listen()
+            await prepare_patiently(self._database, seconds)
+            await self._work()
+            await self._health.look()
+        else:
+            await self._work()
+            await self._listen()
+        return listening
+
+    async def _work(self) -> None:
+        """Begin with what needs the database."""
+        self._prepared = True
         await self._hints.start()
         self._feeds.start()
         self._lanes.start()
         self._expiry.start()
-        listening = [self._bind()]
-        if self._http is not None:
-            listening.append(self._bind_http(self._http))
+
+    async def _listen(self) -> None:
+        """Begin to answer calls."""
+        self._writer.start()
         await self._health.start()
         await self._grpc.start()
         if self._http is not None:
             await self._http.start()
-        return listening
 
     def _bind(self) -> str:
         settings = self._settings
@@ -240,7 +262,16 @@ class StatusServer:
         if self._telemetry is not None:
             await asyncio.to_thread(self._telemetry.close)
 
+    async def _ping(self) -> None:
+        self._raise_until_prepared()
+        await self._store.ping()
+
+    def _raise_until_prepared(self) -> None:
+        if not self._prepared:
+            raise Unavailable("the database is not there yet; try again shortly")
+
     async def _commit(self, commands: Sequence[Command]) -> list[Decision]:
+        self._raise_until_prepared()
         decisions = await self._store.commit(commands)
         self._hints.give()
         self._feeds.publish(decisions)
@@ -308,7 +339,16 @@ async def run_until(
     server: StatusServer, stopping: asyncio.Event, say: Callable[[list[str]], None] = say_listening
 ) -> None:
     """Start the server, say where it listens, and drain it once `stopping` is set."""
-    listening = await server.start()
+    starting = asyncio.ensure_future(server.start())
+    told_to_stop = asyncio.ensure_future(stopping.wait())
+    await asyncio.wait({starting, told_to_stop}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        await server.stop(0)
+        log.info("stopped before it was ready")
+        return
+    listening = starting.result()
     say(listening)
     log.info("started", address=" and ".join(listening))
     await stopping.wait()

@@ -73,6 +73,32 @@ class Settings(BaseSettings):
         description="URL of a direct connection to PostgreSQL, on which servers tell each other of their writes; "
         "needed where --database-url leads through a transaction pooler. Default: --database-url.",
     )
+    database_pool_size: int = Field(
+        8, gt=0, description="PostgreSQL: how many connections a process keeps for reads; one writes, one listens."
+    )
+    database_pooled: bool = Field(
+        False,
+        description="PostgreSQL: a transaction pooler such as PgBouncer stands between: nothing is kept in a "
+        "connection from one transaction to the next.",
+    )
+    database_connect_seconds: float = Field(
+        5.0, gt=0, description="PostgreSQL: how long connecting may take, in seconds."
+    )
+    database_statement_seconds: float = Field(
+        30.0, gt=0, description="PostgreSQL: how long one statement may take, in seconds."
+    )
+    database_lock_seconds: float = Field(
+        3.0,
+        gt=0,
+        description="PostgreSQL: how long a write waits for one of another process, and how long one whose process "
+        "stands still holds up others, in seconds.",
+    )
+    database_wait_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="PostgreSQL: how long a starting server waits for the database, listening but not ready; then it "
+        "ends. Seconds.",
+    )
     workers: int = Field(
         1, ge=1, le=256, description="How many processes serve, on one port. Each has its own --max-streams and queue."
     )
@@ -185,7 +211,7 @@ class Settings(BaseSettings):
 
     def listen_url(self) -> str | None:
         """Return the URL of the connection for hints, None where there is none."""
-        return self.database_listen_url or self.database_url
+        return self.database_listen_url or (None if self.database_pooled else self.database_url)
 
     def event_limits(self) -> Limits:
         """Return the limits on what one event or request may hold."""

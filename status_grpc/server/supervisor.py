@@ -18,10 +18,9 @@ import structlog
 
 from status_grpc.domain.errors import Unavailable
 from status_grpc.server.logs import say_listening
+from status_grpc.server.opening import database_of, prepare
 from status_grpc.server.ports import reserve
 from status_grpc.server.settings import Settings, SettingsError
-from status_grpc.storage.dialects import open_database
-from status_grpc.storage.schema import require_current, upgrade
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +64,13 @@ class _Supervisor:
             self.kill()
             os._exit(128 + number)
         self._stopping.set()
+        for process in self._workers.values():
+            self._tell_to_stop(process)  # those that wait for the database, too
+
+    @staticmethod
+    def _tell_to_stop(process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None
+        process.stdin.close()
 
     def kill(self) -> None:
         """End whatever is left."""
@@ -87,6 +93,8 @@ class _Supervisor:
     async def _run_workers(self, numbers: range) -> None:
         async with asyncio.TaskGroup() as starting:
             tasks = [starting.create_task(self._start(number)) for number in numbers]
+        if self._stopping.is_set():
+            return
         say_listening(tasks[0].result())
         log.info("workers started", workers=len(tasks))
         async with asyncio.TaskGroup() as keeping:
@@ -129,6 +137,8 @@ class _Supervisor:
             listening: list[str] = said["listening"]
             return listening
         code = await process.wait()
+        if self._stopping.is_set():
+            return []
         sentence = said.get("failed") or f"worker {number} ended with exit code {code} before it was ready"
         if said.get("code") == 1:
             raise Unavailable(sentence)
@@ -183,8 +193,7 @@ class _Supervisor:
         await self._stopping.wait()
         log.info("draining")
         for process in self._workers.values():
-            assert process.stdin is not None
-            process.stdin.close()
+            self._tell_to_stop(process)
         ends = [asyncio.ensure_future(process.wait()) for process in self._workers.values()]
         _, late = await asyncio.wait(ends, timeout=self._settings.drain_seconds + _PATIENCE_SECONDS)
         if late:
@@ -194,9 +203,12 @@ class _Supervisor:
 
 async def _prepare_database(settings: Settings) -> None:
     """Bring the database to the schema of this release, or see that it has it."""
-    database = open_database(settings.database_url)
+    database = database_of(settings)
     try:
-        await database.open()
-        await database.write(upgrade if database.upgrades_at_start else require_current)
+        await prepare(database)
+    except Unavailable:
+        if database.upgrades_at_start:
+            raise
+        # The workers listen while they wait for it.
     finally:
         await database.close()

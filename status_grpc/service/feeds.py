@@ -172,12 +172,7 @@ class TraceFeed:
     async def _refresh(self) -> None:
         began, publications = datetime.now(UTC), self._publications
         trace = await self._store.get_trace(self.trace_id)
-        if (
-            trace
-            and self.trace
-            and trace.revision == self.trace.revision
-            and trace.last_event_id != self.trace.last_event_id
-        ):
+        if trace and self.trace and _is_of_another_history(trace, self.trace):
             return self._break("an event became another one")
         if _older(trace, self.trace):
             if publications == self._publications:
@@ -289,6 +284,14 @@ def _contradicts(known: Trace, decision: Recorded | Heard) -> bool:
     if isinstance(decision, Recorded) and decision.event.sequence == known.last_sequence + 1:
         return decision.after_event_id != known.last_event_id
     return False
+
+
+def _is_of_another_history(trace: Trace, known: Trace) -> bool:
+    """Return whether a state cannot have come before, nor after, the one that is known."""
+    if trace.last_sequence == known.last_sequence:
+        return trace.last_event_id != known.last_event_id
+    is_older = trace.last_sequence < known.last_sequence
+    return trace.revision == known.revision or is_older != (trace.revision < known.revision)
 
 
 def _older(trace: Trace | None, known: Trace | None) -> bool:
@@ -481,14 +484,15 @@ class Feeds:
         self._behind = set(still_behind)
         for feed in still_behind:  # reading it has failed
             feed.refresh_soon()
-        if self._cursor is not None and not await self._read_changes(self._cursor):
-            log.warning("the change feed is not the one that was read: comparing all that is followed")
+        intact = self._cursor is None or await self._read_changes(self._cursor)
+        if not intact:
+            log.warning("the change feed is not the one that was read: reading all that is followed")
             self._changes.lost_place()
             self._cursor = None
         if self._cursor is None or self._next_comparison <= loop.time():
             # The place first: what is committed from here on is found after it.
             cursor = self._cursor or await self._changes.heads()
-            await self._compare()
+            await self._compare(trusting=intact)
             self._cursor = cursor
             self._next_comparison = loop.time() + _POLLS_PER_COMPARISON * self._poll_seconds
         self._reading.time = began
@@ -523,13 +527,13 @@ class Feeds:
         if change.created_with in self._path_signals:
             self._wake_all(self._path_signals[change.created_with])
 
-    async def _compare(self) -> None:
-        """Compare all that is followed with the database."""
+    async def _compare(self, *, trusting: bool) -> None:
+        """Compare all that is followed with the database; trust that a revision means what it meant, or do not."""
         self.counts.comparisons += 1
         feeds, paths = dict(self._feeds), list(self._path_signals)
         revisions, created = await self._store.changes(list(feeds), paths)
         for trace_id, feed in feeds.items():
-            if revisions.get(trace_id) != (feed.trace.revision if feed.trace else None):
+            if not trusting or revisions.get(trace_id) != (feed.trace.revision if feed.trace else None):
                 feed.announce(revisions.get(trace_id, 0))
                 feed.refresh_soon()
         for s3_path, newest in created.items():

@@ -378,8 +378,7 @@ async def test_a_store_that_goes_away_in_the_middle_of_the_history_costs_nothing
     assert follower.sequences == upto(101)
 
 
-# With 3 there are as many events as before: see the next test.
-@pytest.mark.parametrize("rewritten", [0, 1, 2, 4, 9])
+@pytest.mark.parametrize("rewritten", [0, 1, 2, 3, 4, 9])
 async def test_a_restored_and_rewritten_history_is_noticed(house: House, tmp_path: Path, rewritten: int) -> None:
     await house.write(create("a"), append("a"))
     live, backup = sqlite3.connect(tmp_path / "traces.db"), sqlite3.connect(tmp_path / "backup.db")
@@ -421,6 +420,24 @@ async def test_a_history_of_the_same_length_is_told_from_the_one_that_was_follow
         with pytest.raises(HistoryChanged):
             await follower.end()
     assert follower.sequences == upto(4), "nothing of the other history"
+    backup.close()
+    live.close()
+
+
+async def test_the_end_of_another_history_of_the_same_length_is_not_taken_for_the_end(
+    house: House, tmp_path: Path
+) -> None:
+    await house.write(create("a"))
+    live, backup = sqlite3.connect(tmp_path / "traces.db"), sqlite3.connect(tmp_path / "backup.db")
+    live.backup(backup)
+    await house.write(append("a"))
+    follower = house.follow("a")
+    await follower.until(lambda f: f.caught_up)
+    async with open_house(f"sqlite+aiosqlite:///{tmp_path / 'backup.db'}") as other:
+        await other.write(Beat("a"), Beat("a"), append("a", **FINISHED_OK))
+    backup.backup(live)
+    with pytest.raises(HistoryChanged):
+        await follower.end()
     backup.close()
     live.close()
 

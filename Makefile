@@ -10,7 +10,7 @@ PROTOS := $(wildcard protos/tracestatus/v1/*.proto)
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-protobuf test-long screenshot faults check format generate check-generated released bench bench-quick bench-peers lock clean
+.PHONY: help setup demo serve test test-protobuf test-browser test-long screenshot faults check format generate check-generated released bench bench-quick bench-peers lock clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
@@ -49,6 +49,9 @@ test-protobuf: ## run the tests of client and command line on another protobuf (
 	PIP_DISABLE_PIP_VERSION_CHECK=1 $(PROTOBUF_VENV)/bin/python -m pip install --quiet --no-deps --force-reinstall .
 	$(PROTOBUF_VENV)/bin/python -m pip list | grep -i -E '^(protobuf|grpcio) '
 	$(PROTOBUF_VENV)/bin/pytest -n 2 tests/client tests/cli
+
+test-browser: $(READY) ## run the test of the HTTP edge in a real browser: it needs Chromium, which pip cannot install
+	STATUS_GRPC_BROWSER=1 $(BIN)/python -m pytest --timeout 400 tests/http/test_http_browser_needs_chromium.py
 
 test-long: $(READY) ## run the test that kills the server every second for a minute, under 50 writers and 50 followers
 	STATUS_GRPC_LONG_TESTS=1 $(BIN)/python -m pytest --timeout 400 -rP tests/client/test_client_chaos.py

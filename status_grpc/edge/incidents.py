@@ -1,12 +1,17 @@
-"""What nobody foresaw: its cause goes into the log, and an opaque id of it to the caller."""
+"""What the log is told of calls that fail. Of what nobody foresaw the caller gets an id, and the log the cause."""
 
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 import structlog
 
-from status_grpc.domain.errors import Internal
+from status_grpc.domain.errors import Internal, StatusError
+from status_grpc.wire.errors import CODES
+
+#: An id that is not valid may be as long as a request; so much of it tells which it was.
+_LOGGED_CHARACTERS = 160
 
 log = structlog.get_logger(__name__)
 
@@ -14,5 +19,21 @@ log = structlog.get_logger(__name__)
 def unforeseen(failure: Exception, method: str, *, trace_id: str | None = None) -> Internal:
     """Log the failure, and return the error that the caller of `method` gets for it."""
     incident = uuid.uuid4().hex[:12]
-    log.error("call failed unexpectedly", method=method, incident=incident, trace_id=trace_id, exc_info=failure)
+    log.error("call failed unexpectedly", method=method, incident=incident, exc_info=failure, **_named(trace_id))
     return Internal(f"the server failed; its log has the cause under {incident}", incident=incident)
+
+
+def trace_id_of(request: Any) -> str | None:
+    """Return the id of the trace that a request is about, None if it names none."""
+    found = getattr(request, "trace_id", "") or getattr(getattr(request, "event", None), "trace_id", "")
+    return found[:_LOGGED_CHARACTERS] or None
+
+
+def log_failed(error: StatusError, method: str, trace_id: str | None) -> None:
+    """Log that a call of `method` ended with the error."""
+    log.info("call failed", method=method, code=CODES[type(error)].name, reason=error.reason, **_named(trace_id))
+
+
+def _named(trace_id: str | None) -> dict[str, str]:
+    """Return what names the trace; where nothing does, the context of the log may."""
+    return {} if trace_id is None else {"trace_id": trace_id}

@@ -103,7 +103,8 @@ class _Guard:
         except ClientDisconnect:
             pass  # nobody is there to be told
         except Exception as failure:
-            error = unforeseen(failure, f"{scope['method']} of HTTP")
+            trace_id = scope.get("path_params", {}).get("trace_id")
+            error = unforeseen(failure, f"{scope['method']} of HTTP", trace_id=trace_id)
             if started:
                 raise  # the connection is closed, so that nobody takes what was sent for the whole
             await error_response(error)(scope, receive, send)

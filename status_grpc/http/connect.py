@@ -30,7 +30,7 @@ from tracestatus.v1 import status_service_pb2 as pb
 
 from status_grpc.domain.errors import InvalidArgument, PassingError, StatusError
 from status_grpc.edge.calls import StatusCalls, checkpoint_message, encode_item
-from status_grpc.edge.incidents import unforeseen
+from status_grpc.edge.incidents import trace_id_of, unforeseen
 from status_grpc.http.compression import Gzip
 from status_grpc.http.connect_requests import CheckedRequests, caller
 from status_grpc.http.edge import Edge
@@ -188,6 +188,7 @@ async def _decoded(request: _Request, kind: type[M]) -> M:
         message = parse_json(kind, request.data)
     if isinstance(message, Malformed):
         raise InvalidArgument([message.violation])
+    structlog.contextvars.bind_contextvars(trace_id=trace_id_of(message))  # of this request's own context
     return message
 
 

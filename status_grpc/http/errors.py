@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from status_grpc.domain import errors
 from status_grpc.domain.errors import InvalidArgument, PassingError, StatusError
+from status_grpc.edge.incidents import log_failed
 
 #: The status code of every error of the domain. 429 and 5xx are tried again by the older clients, so they are only for
 #: what passes.
@@ -58,9 +59,11 @@ def _message(error: StatusError) -> str:
     return error.message
 
 
-async def on_status_error(_: Request, error: Exception) -> Response:
+async def on_status_error(request: Request, error: Exception) -> Response:
     """Answer an error of the domain."""
     assert isinstance(error, StatusError)
+    route = getattr(request.scope.get("route"), "path", "")
+    log_failed(error, f"{request.method} {route}", request.path_params.get("trace_id"))
     return error_response(error)
 
 

@@ -8,27 +8,21 @@ from time import perf_counter
 from typing import Any
 
 import grpc
-import structlog
 from grpc_interceptor.server import AsyncServerInterceptor
 
 from status_grpc.domain.errors import Draining, InvalidArgument, StatusError
-from status_grpc.edge.incidents import unforeseen
+from status_grpc.edge.incidents import log_failed, trace_id_of, unforeseen
 from status_grpc.edge.observing import CallObserver
 from status_grpc.rpc.handlers import SERVICE_NAME
-from status_grpc.wire.errors import CODES, DETAILS_KEY, encode_error
+from status_grpc.wire.errors import DETAILS_KEY, encode_error
 from status_grpc.wire.parsing import Malformed
 
 _SERVICE_PREFIX = f"/{SERVICE_NAME}/"
 
 _GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
-#: An id that is not valid may be as long as a request; so much of it tells which it was.
-_LOGGED_CHARACTERS = 160
-
 #: A call that is cancelled when less than this is left of its time, in seconds, was cancelled by its deadline.
 _CLOSE_TO_DEADLINE = 0.05
-
-log = structlog.get_logger(__name__)
 
 
 class CallInterceptor(AsyncServerInterceptor):
@@ -92,20 +86,8 @@ class CallInterceptor(AsyncServerInterceptor):
                 # The client is gone: what failed is the writing to it.
                 raise asyncio.CancelledError from failure
             error = unforeseen(failure, method_name, trace_id=trace_id_of(request_or_iterator))
-        log.info(
-            "call failed",
-            method=method_name,
-            code=CODES[type(error)].name,
-            reason=error.reason,
-            trace_id=trace_id_of(request_or_iterator),
-        )
+        log_failed(error, method_name, trace_id_of(request_or_iterator))
         await _abort(context, error)
-
-
-def trace_id_of(request: Any) -> str | None:
-    """Return the id of the trace that a request is about, None if it names none."""
-    found = getattr(request, "trace_id", "") or getattr(getattr(request, "event", None), "trace_id", "")
-    return found[:_LOGGED_CHARACTERS] or None
 
 
 def code_of_abort(context: grpc.aio.ServicerContext[Any, Any]) -> str:

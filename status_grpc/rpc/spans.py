@@ -9,9 +9,10 @@ from typing import Any
 import grpc
 from grpc_interceptor.server import AsyncServerInterceptor
 
+from status_grpc.edge.incidents import trace_id_of
 from status_grpc.edge.spans import CallSpans, set_code
 from status_grpc.rpc.handlers import SERVICE_NAME
-from status_grpc.rpc.interceptor import code_of_abort, code_of_cancel, trace_id_of
+from status_grpc.rpc.interceptor import code_of_abort, code_of_cancel
 
 _SERVICE_PREFIX = f"/{SERVICE_NAME}/"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 import asyncpg
 import grpc
+import httpx
 import pytest
 import sqlalchemy as sa
 from calls import Code, Stub, first_event, new_trace, next_event, refusal, unique, update
@@ -89,6 +91,21 @@ async def test_refused_and_failed_calls_are_logged_with_their_trace_and_without_
     assert SECRET not in server.log
     password = sa.make_url(server.database_url).password
     assert password is None or str(password) not in server.log
+
+
+async def test_requests_over_http_are_logged_with_their_trace(new_server: Callable[..., Server]) -> None:
+    server = new_server("--http", "127.0.0.1:0")
+    old, connect = unique("nothing"), unique("nothing")
+
+    def ask() -> list[int]:
+        with httpx.Client(base_url=server.http) as http:
+            call = http.post("/tracestatus.v1.StatusService/GetTrace", json={"traceId": connect})
+            return [http.get(f"/status/{old}").status_code, call.status_code]
+
+    assert await asyncio.to_thread(ask) == [404, 404]
+
+    failed = [(line["reason"], line["trace_id"]) for line in lines(server) if line["event"] == "call failed"]
+    assert failed == [("TRACE_NOT_FOUND", connect), ("TRACE_NOT_FOUND", old)]
 
 
 async def test_logs_for_people_hold_no_more_than_those_for_programs(

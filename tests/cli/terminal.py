@@ -51,6 +51,7 @@ class Terminal:
         self._columns = columns
         self.output = ""
         self._expected = 0
+        self.exit_code: int | None = None
 
     def expect(self, words: str) -> None:
         """Wait until these words have been written, after those that were expected before."""
@@ -76,7 +77,8 @@ class Terminal:
         while self._read():
             pass
         os.close(self._end)
-        return self._process.wait(_PATIENCE)
+        self.exit_code = self._process.wait(_PATIENCE)
+        return self.exit_code
 
     def _read(self) -> bool:
         """Take in what has been written; return False when there is nothing to come."""

@@ -31,7 +31,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
 @pytest.fixture
 def rounds() -> Callable[[int], range]:
     """How often a fault is repeated: so many times, and many more in the long form."""
-    return lambda short: range(short * 10 if LONG else short)
+    return lambda short: range(short * 5 if LONG else short)
 
 
 @pytest.fixture

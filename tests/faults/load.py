@@ -35,6 +35,8 @@ PATIENCE = 90.0
 _ATTEMPT_SECONDS = 4.0
 #: How long a follower hears nothing before it asks another replica; checkpoints come every half a second.
 _QUIET_SECONDS = 5.0
+#: How long a step works before it reports, at most: what they write is not to be more than what can be looked through.
+_WORK_SECONDS = 0.1
 #: What clients try again.
 _PASSING = {Code.UNAVAILABLE, Code.CANCELLED, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED}
 _PASSING_NUMBERS = {code.value[0] for code in _PASSING}
@@ -134,6 +136,7 @@ class Client:
             if enough.is_set():
                 break
             await random.choice([self._report, self._report_many])(trace_id)
+            await asyncio.sleep(random.random() * _WORK_SECONDS)
         outcome = random.choice([OK, FAILED])
         await self.end(trace_id, outcome)
 
@@ -286,7 +289,7 @@ class Load:
         self._replicas.append(replicas)
         await Client(replicas, self.records, self.shared, lambda _: None).report_to(self.shared)
 
-    async def more(self, count: int = 150) -> None:
+    async def more(self, count: int = 120) -> None:
         """Return once so many more writes were acknowledged."""
         until = self.records.count + count
         async with asyncio.timeout(PATIENCE):

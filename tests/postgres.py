@@ -63,10 +63,10 @@ class Cluster:
         secret = folder / "password"
         secret.write_text(self._password)
         for path in (folder, secret):
-            os.chown(path, *_user())
+            os.chown(path, *user())
         command = [self._bin / "initdb", "-D", self._data, "-U", "postgres", "-A", "password", f"--pwfile={secret}"]
         command += ["--no-sync", "--encoding=UTF8", "--locale=C"]
-        made = subprocess.run(_as_user(command), capture_output=True, text=True, cwd="/")
+        made = subprocess.run(as_user(command), capture_output=True, text=True, cwd="/")
         assert made.returncode == 0, made.stderr
 
     def _programs(self, folder: Path) -> Path:
@@ -78,7 +78,7 @@ class Cluster:
         package = Path(found.origin).parent
         given = os.environ.get("STATUS_GRPC_TEST_POSTGRES_BIN")
         programs = Path(given) if given else package / "pginstall18" / "bin"
-        if subprocess.run(_as_user([programs / "postgres", "--version"]), capture_output=True).returncode:
+        if subprocess.run(as_user([programs / "postgres", "--version"]), capture_output=True).returncode:
             shutil.copytree(programs.parent, folder / package.name / programs.parent.name)
             libraries = package.with_name(f"{package.name}.libs")
             if libraries.exists():
@@ -94,7 +94,7 @@ class Cluster:
     def start(self) -> Cluster:
         """Start the server; return once it takes connections."""
         for _ in range(20):
-            port = self.port or _free_port()
+            port = self.port or free_port()
             if self._started(port):
                 self.port = port
                 return self
@@ -109,7 +109,7 @@ class Cluster:
         with self._log.open("a") as log:
             began = log.tell()
             self._tether = subprocess.Popen(
-                _as_user(["/bin/sh", "-c", _TETHERED, "sh", *command]),
+                as_user(["/bin/sh", "-c", _TETHERED, "sh", *command]),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -234,7 +234,7 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         return thread.submit(asyncio.run, work).result()
 
 
-def _user() -> tuple[int, int]:
+def user() -> tuple[int, int]:
     """Return the user and the group that the server runs as: PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return os.geteuid(), os.getegid()
@@ -242,13 +242,15 @@ def _user() -> tuple[int, int]:
     return nobody.pw_uid, nobody.pw_gid
 
 
-def _as_user(command: Sequence[str | Path]) -> list[str | Path]:
+def as_user(command: Sequence[str | Path]) -> list[str | Path]:
+    """Return the command that runs this one as that user."""
     if os.geteuid() != 0:
         return list(command)
-    return [sys.executable, "-ISc", _AS_USER, *map(str, _user()), *command]
+    return [sys.executable, "-ISc", _AS_USER, *map(str, user()), *command]
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -6,6 +6,7 @@ which engine it is. What is about one engine only is in a file of its own.
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,9 @@ from stores import EVENTS_PER_TRACE, OpenStore, opened
 from status_grpc.storage.store import Store
 
 ENGINES = ["sqlite", "postgresql"]
+
+#: What needs a program that no package brings along.
+collect_ignore = [] if "STATUS_GRPC_TEST_PGBOUNCER" in os.environ else ["test_pgbouncer.py"]
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from status_grpc.cli.parameters import format_option
 if TYPE_CHECKING:
     import grpc
 
+    from status_grpc.client.options import ClientOptions
     from status_grpc.client.sync import StatusClient
 
 _SERVING = 1
@@ -38,12 +39,8 @@ def health(client: StatusClient, /, form: str) -> int:
     Example:
       status-grpc health --server status.example.org:443
     """
-    from status_grpc.client.channels import open_channel
-
     began = time.monotonic()
-    with open_channel(client.options, streams=False) as channel:
-        alive = _is_serving(channel, "liveness")
-        ready = _is_serving(channel, _SERVICE)
+    alive, ready = _by_http(client.options) if client.options.is_url else _by_grpc(client.options)
     took = round((time.monotonic() - began) * 1000, 1)
     if form == "json":
         write_json({"server": client.options.server, "alive": alive, "ready": ready, "milliseconds": took})
@@ -57,6 +54,20 @@ def health(client: StatusClient, /, form: str) -> int:
             ]
         )
     return OK if ready else UNREACHABLE
+
+
+def _by_http(options: ClientOptions) -> tuple[bool, bool]:
+    from status_grpc.client.http_connection import HttpConnection
+
+    connection = HttpConnection(options)
+    return connection.is_fine("/healthz", _TIMEOUT), connection.is_fine("/readyz", _TIMEOUT)
+
+
+def _by_grpc(options: ClientOptions) -> tuple[bool, bool]:
+    from status_grpc.client.channels import open_channel
+
+    with open_channel(options, streams=False) as channel:
+        return _is_serving(channel, "liveness"), _is_serving(channel, _SERVICE)
 
 
 def _word(answer: bool) -> str:

@@ -154,6 +154,16 @@ class HttpConnection:
             return read_message(getattr(pb, f"{step.method}Response"), answer.body)
         raise answered_error(answer.status, answer.reason, answer.headers, answer.body)
 
+    def is_fine(self, path: str, timeout: float) -> bool:
+        """Ask /healthz or /readyz. Raises StatusError when something else answers, or nothing."""
+        deadline = time.monotonic() + timeout
+        with self._lines.borrowed(fresh=True) as line, explained():
+            line.open(timeout)
+            answer = line.exchange(f"{self._path}{path}", None, {}, deadline)
+        if answer.status not in (http.client.OK, http.client.SERVICE_UNAVAILABLE):
+            raise answered_error(answer.status, answer.reason, answer.headers, answer.body)
+        return answer.status == http.client.OK
+
     def _exchange(self, line: Line, method: str, body: bytes, headers: dict[str, str], deadline: float) -> Answer:
         line.open(deadline - time.monotonic())
         watch = self._watchdog.watch(line, deadline - time.monotonic() + _GRACE)

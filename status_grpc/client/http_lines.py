@@ -74,13 +74,18 @@ class Line:
             raise TimeoutError
         self._socket.settimeout(seconds)
 
-    def request(self, path: str, body: bytes, headers: Mapping[str, str], timeout: float) -> http.client.HTTPResponse:
-        """Send a request; return the answer, whose head has arrived. Raises what the standard library does."""
+    def request(
+        self, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float
+    ) -> http.client.HTTPResponse:
+        """Send a request (POST, or GET without a body); return the answer, whose head has arrived.
+
+        Raises what the standard library does.
+        """
         self.wait_at_most(timeout)
-        self._connection.request("POST", path, body, headers)
+        self._connection.request("GET" if body is None else "POST", path, body, headers)
         return self._connection.getresponse()
 
-    def exchange(self, path: str, body: bytes, headers: Mapping[str, str], deadline: float) -> Answer:
+    def exchange(self, path: str, body: bytes | None, headers: Mapping[str, str], deadline: float) -> Answer:
         """Send a request and read the answer. Raises what the standard library does."""
         return self.read_all(self.request(path, body, headers, deadline - time.monotonic()), deadline)
 

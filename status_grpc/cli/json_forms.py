@@ -24,6 +24,7 @@ from status_grpc.domain.events import (
 )
 from status_grpc.domain.lineage import Lineage, LineageDirection, LineageEdge, LineageTrace
 from status_grpc.domain.traces import Failure, ReportedError, Trace
+from status_grpc.wire.times import milliseconds
 
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)s")
 
@@ -125,12 +126,6 @@ def _lineage_trace_object(trace: LineageTrace) -> JsonObject:
             "component": trace.component,
         }
     )
-
-
-def milliseconds(duration: timedelta) -> int | float:
-    """Return the duration in milliseconds, whole when they are."""
-    whole, rest = divmod(duration, timedelta(milliseconds=1))
-    return whole + rest.microseconds / 1000 if rest else whole
 
 
 def _exception_object(exception: ExceptionDetail) -> JsonObject:

@@ -18,7 +18,8 @@ from status_grpc.client.reporting.fields import check_errors, to_draft
 from status_grpc.client.steps import scopes, wrapper
 from status_grpc.client.sync import StatusClient
 from status_grpc.domain.errors import StatusError
-from status_grpc.domain.events import TraceEvent, TraceEventStatus, TraceStatus
+from status_grpc.domain.events import TraceEventStatus, TraceStatus
+from status_grpc.wire.old_events import old_event
 
 __all__ = ["Status", "StatusData", "StatusMeta", "TraceEventStatus", "TraceStatus", "status_add", "status_wrapper"]
 
@@ -140,7 +141,7 @@ class Status:
         except (StatusError, ValueError) as error:  # ValueError: STATUS_GRPC_* variables that cannot be
             _log.error("status-grpc: an event was not sent: %s: %s", type(error).__name__, error)
             return None
-        return _as_json(written.event)
+        return old_event(written.event)
 
 
 @functools.cache
@@ -154,22 +155,3 @@ def _without_none(items: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _json_default(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
-
-
-def _as_json(event: TraceEvent) -> dict[str, Any]:
-    """Return the event as the old service answered it: what was not said is not there."""
-    answer = {
-        name: getattr(event, name)
-        for name in (*StatusData.__dataclass_fields__, "trace_event_id")
-        if getattr(event, name) not in (None, "", ())
-    }
-    answer["start_time"] = event.start_time.isoformat()
-    if event.end_time is not None:
-        answer["end_time"] = event.end_time.isoformat()
-    if event.duration is not None:
-        answer["duration"] = event.duration.total_seconds() * 1000
-    if event.exception is not None:
-        answer["exception"] = event.exception.message
-    if event.errors:
-        answer["errors"] = [{"message": error.message} | (error.details or {}) for error in event.errors]
-    return answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -11,10 +12,13 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from status_grpc.domain.errors import FieldViolation, InvalidArgument
+from status_grpc.domain.errors import FieldViolation, InvalidArgument, Overloaded
 from status_grpc.http.edge import Edge
 from status_grpc.wire.json_values import NotJson, parse_value
 
+#: What each body may take without asking for room: small ones are always taken.
+_SMALL_BYTES = 64 * 1024
+_RETRY_AFTER = timedelta(seconds=2)
 #: What JSON is sent as. The older clients create traces without saying, and `curl -d` says that it sends a form.
 _JSON_TYPES = ("", "application/json", "text/plain", "application/x-www-form-urlencoded", "application/octet-stream")
 
@@ -24,23 +28,34 @@ async def read_body(request: Request, edge: Edge) -> bytes:
 
     Raises HTTPException 413 for more than `max_request_bytes`, after it has read all of them: a client that is still
     sending would see a broken connection instead of the answer, and send everything again. 408 if it takes too long.
+    Raises Overloaded when too many bytes of other bodies are being held.
     """
     most_bytes = edge.max_request_bytes
     parts: list[bytes] = []
-    size = 0
+    size = held = 0
+    has_room = True
     try:
         async with asyncio.timeout(edge.request_seconds):
             async for part in request.stream():
                 size += len(part)
-                if size <= most_bytes:
+                if _SMALL_BYTES < size <= most_bytes and has_room:
+                    has_room = edge.body_room.take(len(part))
+                    held += len(part) if has_room else 0
+                if size <= most_bytes and has_room:
                     parts.append(part)
                 else:
                     parts.clear()
+                    edge.body_room.give(held)
+                    held = 0
     except TimeoutError:
         message = f"the body did not arrive within {edge.request_seconds:g} s"
         raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, message, {"Connection": "close"}) from None
+    finally:
+        edge.body_room.give(held)
     if size > most_bytes:
         raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body takes {size} bytes, more than {most_bytes}")
+    if not has_room:
+        raise Overloaded("too many large requests are being sent; try again later", retry_after=_RETRY_AFTER)
     return b"".join(parts)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import HTTPConnection
 
@@ -13,6 +13,25 @@ from status_grpc.edge.requests import Requests
 from status_grpc.http.upstream import Upstream
 from status_grpc.service.following import Following
 from status_grpc.service.traces import Traces
+
+
+@dataclass(slots=True)
+class Room:
+    """How much of something there is room for at once."""
+
+    most: int
+    taken: int = 0
+
+    def take(self, amount: int) -> bool:
+        """Take so much, and return whether there was room for it."""
+        if self.taken + amount > self.most:
+            return False
+        self.taken += amount
+        return True
+
+    def give(self, amount: int) -> None:
+        """Give back what was taken."""
+        self.taken -= amount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +52,8 @@ class Edge:
     request_seconds: float
     #: How long a stream waits for a client that does not read, in seconds.
     write_timeout_seconds: float
+    #: Room for the large bodies of requests that have not arrived in full, in bytes.
+    body_room: Room = field(default_factory=lambda: Room(64 * 1024 * 1024))
     #: The older service, for traces that only it knows.
     upstream: Upstream | None = None
 

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from status_grpc.domain.errors import FieldViolation, InvalidArgument, PathNotFound, TraceNotFound
@@ -20,6 +20,7 @@ from status_grpc.domain.ids import derived_event_id
 from status_grpc.domain.validation import DraftRules, check_id, check_path, raise_if_any
 from status_grpc.http.bodies import read_object, to_json
 from status_grpc.http.edge import Edge
+from status_grpc.http.streaming import BoundedStream
 from status_grpc.service.fingerprint import fingerprint
 from status_grpc.service.traces import TracePage, Update
 from status_grpc.wire.events import with_message
@@ -117,7 +118,7 @@ class _Status:
             return await self._edge.upstream.pass_on(request, f"/status/{quote(trace_id, safe='')}")
         if page.complete:
             return _answer([old_event(event) for event in page.events])
-        return StreamingResponse(self._events(page), media_type=_JSON)
+        return BoundedStream(self._events(page), self._edge.write_timeout_seconds, media_type=_JSON)
 
     async def _page(self, trace_id: str, after: int) -> TracePage:
         return await self._edge.traces.get_trace(trace_id, after=after, count=_EVENTS_AT_A_TIME)

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterable
+from typing import Any
 
+import structlog
+from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from status_grpc.domain.errors import SlowReader
+
+log = structlog.get_logger(__name__)
 
 #: The key of an ASGI scope's state under which the connection's `abort` is: closing would wait for the client to read.
 ABORT = "abort_connection"
@@ -26,6 +32,22 @@ def bounded(send: Send, seconds: float) -> Send:
             raise SlowReader from None
 
     return bounded_send
+
+
+class BoundedStream(StreamingResponse):
+    """An answer in parts, to a client that reads them."""
+
+    def __init__(self, parts: AsyncIterable[bytes], seconds: float, **kwargs: Any) -> None:
+        super().__init__(parts, **kwargs)
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, or cut the connection once the client has not read for so many seconds."""
+        try:
+            await super().__call__(scope, receive, bounded(send, self._seconds))
+        except SlowReader as error:
+            log.info("call failed", method=scope["path"], reason=error.reason)
+            await cut(scope, receive)
 
 
 async def cut(scope: Scope, receive: Receive) -> None:

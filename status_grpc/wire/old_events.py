@@ -23,6 +23,7 @@ from status_grpc.domain.events import (
 )
 from status_grpc.domain.limits import Limits
 from status_grpc.wire.json_values import check_value
+from status_grpc.wire.times import milliseconds
 
 #: What the fields were called before: accepted, and answered by their newer names.
 OLDER_NAMES = {
@@ -207,12 +208,6 @@ def old_event(event: TraceEvent) -> JsonObject:
 
 def _time_text(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def milliseconds(duration: timedelta) -> int | float:
-    """Return the duration in milliseconds, whole when they are."""
-    whole, rest = divmod(duration, timedelta(milliseconds=1))
-    return whole + rest.microseconds / 1000 if rest else whole
 
 
 def exception_text(exception: ExceptionDetail) -> str:

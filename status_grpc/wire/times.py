@@ -55,6 +55,12 @@ def to_time(message: Timestamp) -> datetime:
     return _EPOCH + timedelta(seconds=message.seconds, microseconds=message.nanos // 1000)
 
 
+def milliseconds(duration: timedelta) -> int | float:
+    """Return the duration in milliseconds, whole when they are."""
+    whole, rest = divmod(duration, timedelta(milliseconds=1))
+    return whole + rest.microseconds / 1000 if rest else whole
+
+
 def to_duration(message: Duration) -> timedelta:
     """Return the duration of a message that the server made."""
     return timedelta(seconds=message.seconds, microseconds=message.nanos // 1000)

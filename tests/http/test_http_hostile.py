@@ -2,6 +2,7 @@
 
 import json
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -257,6 +258,42 @@ def test_many_slow_clients_keep_nobody_waiting(gateway, http):
     finally:
         for connection in connections:
             connection.close()
+
+
+def test_large_bodies_that_never_arrive_take_no_more_memory_than_there_is_room_for(gateway, http):
+    before = gateway.memory()
+    host, _, port = gateway.http.partition(":")
+    head = b"POST /status HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n"
+    connections = [socket.create_connection((host, int(port)), timeout=PATIENCE) for _ in range(60)]
+    try:
+        for connection in connections:
+            connection.sendall(head + b" " * 3_999_999)
+        created(http)  # small ones are taken all the same
+        for connection in connections:
+            connection.sendall(b" ")
+        answers = [connection.recv(65536).split()[1] for connection in connections]
+    finally:
+        for connection in connections:
+            connection.close()
+    assert answers.count(b"400") >= 15  # which are no JSON
+    assert answers.count(b"429") >= 40
+    assert gateway.memory() - before < 140 * MEGABYTE
+    assert http.post("/status", content=b" " * 4_000_000).status_code == 400
+
+
+def test_a_client_that_does_not_read_a_large_answer_is_cut_off(new_gateway):
+    server = new_gateway("--write-timeout-seconds", "0.5")
+    with httpx.Client(base_url=server.url, timeout=PATIENCE) as http:
+        trace_id = created(http)
+        for number in range(40):
+            body = update(operation=str(number), status_body={"x": "x" * 500_000})
+            assert http.post(f"/status/{trace_id}", json=body).status_code == 200
+    host, _, port = server.http.partition(":")
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
+        connection.sendall(f"GET /status/{trace_id} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        while "SLOW_READER" not in server.log:
+            threading.Event().wait(0.05)
+    assert "unexpectedly" not in server.log
 
 
 def test_a_client_that_goes_away_in_its_body_leaves_nothing_behind(gateway, http):

@@ -16,12 +16,15 @@ import sqlalchemy as sa
 from builders import FINISHED_OK, NOON, append, create
 from stores import opened
 
-from status_grpc.domain.events import TraceEventStatus, TraceStatus
+from status_grpc.domain.events import Dataset, TraceEventStatus, TraceStatus
 from status_grpc.storage.dialects import SqliteDatabase
+from status_grpc.storage.lineage import DatasetKey, LineageStore, TraceKey
 from status_grpc.storage.listing import TraceFilter
 from status_grpc.storage.store import Store
 
 HOUR = timedelta(hours=1)
+
+AS_OF_NOON: dict[str, Any] = {"as_of": NOON, "most": 10}
 
 Explain = Callable[[Coroutine[Any, Any, Any]], Coroutine[Any, Any, list[str]]]
 
@@ -68,6 +71,10 @@ def whole_tables(steps: list[str]) -> list[str]:
     ]
 
 
+def lineage(store: Store) -> LineageStore:
+    return LineageStore(store._database)
+
+
 CALLS: dict[str, tuple[Callable[[Store], Any], str]] = {
     "create": (lambda s: s.commit([create("c", "one", s3_path="p")]), "SEARCH traces USING INDEX"),
     "update": (lambda s: s.commit([append("a", "three", s3_path="q")]), "SEARCH trace_events USING"),
@@ -93,6 +100,20 @@ CALLS: dict[str, tuple[Callable[[Store], Any], str]] = {
         "(s3_path=? AND created=? AND create_time>?)",
     ),
     "changes": (lambda s: s.changes(["a", "b", "c"], ["p", "q"]), "(s3_path=? AND created=?)"),
+    "what traces have read": (
+        lambda s: lineage(s).of_traces([TraceKey(202601, "t1"), TraceKey(202601, "a")], written=False, **AS_OF_NOON),
+        "SEARCH trace_datasets USING PRIMARY KEY (bucket=? AND trace_id=? AND written=?)",
+    ),
+    "who has written datasets": (
+        lambda s: lineage(s).of_datasets([DatasetKey("uri1", None), DatasetKey("x", "1")], written=True, **AS_OF_NOON),
+        "SEARCH trace_datasets USING INDEX trace_datasets_by_uri (uri=? AND written=? AND record_time<?)",
+    ),
+    "traces of a lineage": (lambda s: lineage(s).traces(["a", "b", "t1"]), "SEARCH traces USING INDEX"),
+    "a trace's key": (lambda s: lineage(s).key_of("a"), "SEARCH traces USING INDEX"),
+    "an event with datasets": (
+        lambda s: s.commit([append("a", inputs=tuple(Dataset(f"s3://in/{n}") for n in range(100)))]),
+        "SEARCH traces USING INDEX",
+    ),
     "expiring": (lambda s: s.expiring(NOON, count=10), "traces_expiring"),
 }
 

@@ -51,6 +51,9 @@ class PostgresDatabase(Database):
         self._url = url.set(drivername="postgresql+asyncpg")
         self._settings = settings
         limits = _limits(settings.statement_seconds, settings.lock_seconds, settings.lock_seconds)
+        # Statements take the first rows of an index in its order. A bitmap of all that match, and a sort, look cheaper
+        # where few are expected; but there may be a hundred thousand (a file that all traces read).
+        limits["enable_bitmapscan"] = "off"
         self._begin = "BEGIN"
         if settings.pooled:
             self._begin = "; ".join(["BEGIN", *(f"SET LOCAL {name} = {value}" for name, value in limits.items())])

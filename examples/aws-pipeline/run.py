@@ -142,7 +142,10 @@ def status_server(folder: Path) -> Iterator[str]:
     ):
         try:
             assert process.stdout is not None
-            yield process.stdout.readline().split()[-1]
+            line = process.stdout.readline()
+            if not line:
+                raise RuntimeError(f"the server did not start: {(folder / 'server.log').read_text()}")
+            yield line.split()[-1]
         finally:
             process.kill()
 

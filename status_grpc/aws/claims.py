@@ -156,8 +156,9 @@ class _Search:
         while True:
             # The order of these two makes it safe. What is closed when it is looked at is not claimed later: if this
             # object has claimed it, the question after that finds out. And of what is open, all try the same first.
-            found = [state for trace_id in candidates() if (state := self._look_at(trace_id)) is not None]
-            mine = self._mine({*self._of_path(), *candidates()})
+            looked_at = candidates()
+            found = [state for trace_id in looked_at if (state := self._look_at(trace_id)) is not None]
+            mine = self._mine({*self._of_path(), *looked_at})
             if mine:
                 return Claim(mine, is_new=False)
             if not found:

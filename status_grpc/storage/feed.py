@@ -53,20 +53,29 @@ class ChangeFeed:
         self._heads = sa.select(lanes.lane_id, sa.func.coalesce(last, lanes.pruned_through), lanes.last_number)
         known = database.keys(("lane_id", sa.Text()), ("number", sa.BigInteger()))
         # From the last commit that was read on, that one included: if it is gone, this is another history.
-        wanted = (commits.lane_id == lanes.lane_id) & (commits.number >= sa.func.coalesce(known.c.number, 1))
+        wanted: sa.ColumnElement[bool] = (commits.lane_id == lanes.lane_id) & (
+            commits.number >= sa.func.coalesce(known.c.number, 1)
+        )
+        if database.dialect.name == "postgresql":
+            # It would read the commits of all lanes from their beginning, and leave out what is not wanted.
+            of_lane = sa.select(feed_commits).where(wanted).order_by(commits.number).limit(_ROWS)
+            found: sa.FromClause = of_lane.lateral("found")
+            wanted = sa.true()
+        else:
+            found = feed_commits
         self._after = (
             sa.select(
                 lanes.lane_id,
                 lanes.pruned_through,
                 lanes.last_number,
-                commits.number,
-                sa.case((commits.number > sa.func.coalesce(known.c.number, 0), commits.changes)),
+                found.c.number,
+                sa.case((found.c.number > sa.func.coalesce(known.c.number, 0), found.c.changes)),
             )
             .select_from(feed_lanes)
             .outerjoin(known, known.c.lane_id == lanes.lane_id)
-            .outerjoin(feed_commits, wanted)
+            .outerjoin(found, wanted)
             .where(lanes.lane_id >= sa.bindparam("from_lane"))
-            .order_by(lanes.lane_id, commits.number)
+            .order_by(lanes.lane_id, found.c.number)
             .limit(_ROWS)
         )
 

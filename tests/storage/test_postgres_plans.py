@@ -19,6 +19,7 @@ from stores import opened
 from test_sqlite_plans import CALLS, PAGES
 
 from status_grpc.storage.dialects import Database, PostgresDatabase
+from status_grpc.storage.feed import ChangeFeed
 from status_grpc.storage.store import Store
 
 Plans = list[dict[str, Any]]
@@ -147,3 +148,22 @@ async def test_a_page_of_a_listing_is_read_in_the_order_of_an_index(
     wanted, _ = PAGES[name]
     plans = await explain(store.list_traces(wanted, before=(NOON, "x") if later_page else None, count=10))
     assert whole_tables(plans) == []
+
+
+@pytest.mark.parametrize("lanes", [1, 20])
+async def test_the_change_feed_is_read_on_from_where_it_was_left(
+    store_and_explain: tuple[Store, Explain], lanes: int
+) -> None:
+    store, explain = store_and_explain
+    feed = ChangeFeed(store._database, store.lane)
+    cursor = {f"lane{number}": 1000 for number in range(lanes)}
+    # All lanes are asked: they are few. Their commits are many.
+    reading, beginning = await explain(feed.read(cursor)), await explain(feed.heads())
+    assert all("number >=" in scan["Index Cond"] for scan in scans_of_commits(reading))
+    assert all(scan["Scan Direction"] == "Backward" for scan in scans_of_commits(beginning)), "from the last one"
+
+
+def scans_of_commits(plans: Plans) -> list[dict[str, Any]]:
+    scans = [step for plan in plans for step in steps(plan) if step.get("Relation Name") == "feed_commits"]
+    assert len(scans) == len(plans)
+    return scans

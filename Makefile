@@ -10,7 +10,7 @@ PROTOS := $(wildcard protos/tracestatus/v1/*.proto)
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-protobuf test-browser test-long screenshot faults check format generate check-generated released bench bench-quick bench-peers lock clean
+.PHONY: help setup demo serve test test-protobuf test-browser test-long screenshot faults test-postgres test-pgbouncer check format generate check-generated released bench bench-quick bench-peers lock clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
@@ -61,6 +61,14 @@ screenshot: $(READY) ## take the picture of `status-grpc watch` in docs/ anew
 
 faults: $(READY) ## run the fault suite in its long form, and print what it counted
 	STATUS_GRPC_LONG_TESTS=1 $(BIN)/python -m pytest --timeout 900 -rP tests/faults
+
+POSTGRES_BIN ?=
+test-postgres: $(READY) ## run what is about PostgreSQL on another one (POSTGRES_BIN=/usr/lib/postgresql/15/bin)
+	STATUS_GRPC_TEST_POSTGRES_BIN=$(POSTGRES_BIN) $(BIN)/python -m pytest -n 2 -k postgres tests
+
+PGBOUNCER ?= /usr/sbin/pgbouncer
+test-pgbouncer: $(READY) ## run the store's contract behind PgBouncer (PGBOUNCER=/usr/sbin/pgbouncer)
+	STATUS_GRPC_TEST_PGBOUNCER=$(PGBOUNCER) $(BIN)/python -m pytest -n 2 tests/storage/test_pgbouncer.py
 
 check: $(READY) check-generated ## format, lint, types, import contracts, protos, generated code
 	$(BIN)/ruff format --check .

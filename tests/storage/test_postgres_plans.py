@@ -30,10 +30,10 @@ _FILL = """
 INSERT INTO traces SELECT 't' || n, 202601, 1, 'domain' || n % 3, 'd' || n % 9, 'user' || n % 9, 'p' || n,
   'FINISHED', CASE n % 100 WHEN 0 THEN 'FAILED' ELSE 'OK' END, n % 4 <> 0, 1, t, t, NULL, 3, 0, 3, 'e3', t,
   CASE WHEN n % 40 = 0 THEN t + interval '1 year' END, 'c', 'o', NULL, 0, NULL
-  FROM generate_series(1, 60000) n, LATERAL (SELECT timestamptz '2026-01-01' + n * interval '1 minute' AS t);
+  FROM generate_series(1, 60000) n, LATERAL (SELECT timestamptz '2026-01-01' + n * interval '1 minute' AS t) AS times;
 INSERT INTO trace_events SELECT 202601, 't' || n, s, 'e' || s, 'hash', 500, 1, t, 'domain', 'd', t, NULL,
   'CONTINUE', 'OK', NULL, 'c', 'o', NULL, NULL, NULL, NULL, '{"a": 1}', NULL, NULL, NULL, NULL, NULL
-  FROM generate_series(1, 20000) n, generate_series(1, 3) s, LATERAL (SELECT timestamptz '2026-01-01' AS t);
+  FROM generate_series(1, 20000) n, generate_series(1, 3) s, LATERAL (SELECT timestamptz '2026-01-01' AS t) AS times;
 INSERT INTO trace_paths SELECT 'p' || n, true, timestamptz '2026-01-01', 't' || n FROM generate_series(1, 20000) n;
 INSERT INTO trace_datasets SELECT 202601, 't' || n, n % 2 = 0, 'k' || n, 'uri' || n % 5000, NULL, 1,
   timestamptz '2026-01-01' + n * interval '1 minute' FROM generate_series(1, 20000) n;

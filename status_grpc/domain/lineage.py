@@ -118,7 +118,10 @@ def _said(value: Any, *, paths_count: bool) -> Iterator[Dataset]:
 
 
 def _counts(text: str, *, paths_count: bool) -> bool:
-    if not _URI.match(text) and not (paths_count and "/" in text.strip("/") and text.upper() != "N/A"):
+    if "://" in text:
+        if not _URI.match(text):
+            return False
+    elif not paths_count or "/" not in text.strip("/") or text.upper() == "N/A":
         return False
     return text == text.strip() and not _NEVER.search(text) and len(text.encode()) <= _LIMITS.path_bytes
 

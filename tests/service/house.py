@@ -1,4 +1,4 @@
-"""The service as the server puts it together, over a SQLite file, without the RPC edge."""
+"""The service as the server puts it together, over a real database, without the RPC edge."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from status_grpc.domain.events import TraceEvent
 from status_grpc.service.feeds import Feeds
 from status_grpc.service.following import Checkpoint, Cursor, Following, FollowItem, FollowSettings, Target
 from status_grpc.service.traces import Traces
-from status_grpc.storage.dialects import SqliteDatabase, Work
+from status_grpc.storage.dialects import Database, PostgresDatabase, PostgresSettings, SqliteDatabase, Work
 from status_grpc.storage.feed import ChangeFeed
 from status_grpc.storage.group_commit import GroupCommit
 from status_grpc.storage.hints import NoHints
@@ -32,8 +32,8 @@ PATIENT = FollowSettings()
 PATIENCE = 30.0
 
 
-class Interruptible(SqliteDatabase):
-    """SQLite that can be taken away, as PostgreSQL can, and given back."""
+class Interruptible(Database):
+    """A database that can be taken away and given back."""
 
     away = False
 
@@ -48,6 +48,21 @@ class Interruptible(SqliteDatabase):
     def _raise_if_away(self) -> None:
         if self.away:
             raise Unavailable("the database was taken away")
+
+
+class InterruptibleSqlite(Interruptible, SqliteDatabase):
+    """SQLite, taken away as PostgreSQL can be."""
+
+
+class InterruptiblePostgres(Interruptible, PostgresDatabase):
+    """PostgreSQL."""
+
+
+def interruptible(url: str) -> Interruptible:
+    """Return the database of that URL, not opened yet."""
+    if url.startswith("sqlite"):
+        return InterruptibleSqlite(sa.make_url(url))
+    return InterruptiblePostgres(sa.make_url(url), PostgresSettings())
 
 
 class CountingStore(Store):
@@ -110,7 +125,7 @@ class House:
 async def open_house(
     url: str, *, settings: FollowSettings = PATIENT, poll_seconds: float = 0.05
 ) -> AsyncIterator[House]:
-    async with opened_as(Interruptible(sa.make_url(url))) as database:
+    async with opened_as(interruptible(url)) as database:
         house = House(database, settings, poll_seconds)
         house.writer.start()
         house.feeds.start()

@@ -158,6 +158,28 @@ async def test_a_row_that_others_keep_is_waited_for_and_then_unavailable(postgre
         assert isinstance(decision, Recorded)
 
 
+async def test_a_change_of_the_schema_holds_nobody_up_for_long(
+    database: Database, store: Store, postgresql_url: str
+) -> None:
+    await store.commit([create("a"), create("b")])
+
+    def alter(connection: sa.Connection) -> None:
+        connection.execute(sa.text("ALTER TABLE traces ADD COLUMN later TEXT"))
+
+    async with connected(postgresql_url) as other:
+        await other.execute("BEGIN; SELECT FROM traces WHERE trace_id = 'b' FOR UPDATE")
+        altering = asyncio.create_task(database.change_schema(alter))
+        while not altering.done():  # it waits for the other, and writes wait behind it, but not for longer than it does
+            (decision,) = await store.commit([append("a")])
+            assert isinstance(decision, Recorded)
+        with pytest.raises(Unavailable):
+            await altering
+        await other.execute("COMMIT")
+    await database.change_schema(alter)
+    (decision,) = await store.commit([append("a")])
+    assert isinstance(decision, Recorded), "statements that were prepared before are prepared again"
+
+
 async def test_a_statement_that_takes_too_long_is_unavailable(postgresql_url: str) -> None:
     async with another_store(postgresql_url, statement_seconds=0.2) as store:
         database = store._database

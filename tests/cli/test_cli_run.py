@@ -13,13 +13,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from command_line import COMMAND
+from command_line import COMMAND, CommandLine
 from terminal import Terminal
 
 from status_grpc import TraceEventStatus
 
 OK, FAILED = TraceEventStatus.OK, TraceEventStatus.FAILED
 PATIENCE = 60
+
+
+@pytest.fixture
+def cli(cli: CommandLine) -> CommandLine:
+    """The command line, with all the time it takes to report on a busy machine."""
+    return CommandLine({**cli.environment, "STATUS_GRPC_FLUSH_TIMEOUT": str(PATIENCE)})
 
 
 @pytest.fixture

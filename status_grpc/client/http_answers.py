@@ -27,10 +27,12 @@ M = TypeVar("M", bound=Message)
 #: Connect's names of the codes: "canceled" it writes with one l.
 _CODES: dict[str, Code] = {code.name.lower(): code for code in Code if code is not Code.OK}
 _CODES["canceled"] = _CODES.pop("cancelled")
-#: What a status code means that somebody between us and the service has answered with. The others are told as they are.
+#: What a status code means that somebody between us and the service has answered with. 403 is not the service's word on
+#: what the caller may do, but somebody's who does not let it through: a matter of configuration, as 401. The others are
+#: told as they are.
 _BY_STATUS = {
     401: Code.UNAUTHENTICATED,
-    403: Code.PERMISSION_DENIED,
+    403: Code.UNAUTHENTICATED,
     408: Code.UNAVAILABLE,
     413: Code.RESOURCE_EXHAUSTED,
     425: Code.UNAVAILABLE,

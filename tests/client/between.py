@@ -69,6 +69,8 @@ class Between(ThreadingHTTPServer):
         self.always: Misdeed | None = None
         #: After the server has recorded the call, if so; else before it hears of it.
         self.after = False
+        #: Larger bodies are refused.
+        self.most_bytes = 1 << 30
         self.seen: list[tuple[str, Any]] = []
 
     @property
@@ -86,6 +88,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", "0")))
         self.server.seen.append((self.path, self.headers))
+        if len(body) > self.server.most_bytes:
+            says(413)(self)
+            return
         misdeed = self.server.misdeeds.popleft() if self.server.misdeeds else self.server.always
         if misdeed is not None and not self.server.after:
             misdeed(self)

@@ -26,6 +26,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+from tracestatus.v1 import status_service_pb2 as pb
 
 from status_grpc._version import __version__
 from status_grpc.domain.decisions import Decision, Recorded, Replayed
@@ -40,12 +41,9 @@ if TYPE_CHECKING:
 # Else there is for each counter a second one with the time of the start, which the process has already.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-_SERVICE = "tracestatus.v1.StatusService"
+_SERVICE = pb.DESCRIPTOR.services_by_name["StatusService"]
 #: Method -> its type: the names of metrics and labels are those that gRPC servers in other languages use.
-_TYPES = dict.fromkeys(
-    ("Create", "Update", "BatchUpdate", "Heartbeat", "GetTrace", "GetByPath", "WaitTrace", "ListTraces", "GetLineage"),
-    "unary",
-) | {"StreamTrace": "server_stream"}
+_TYPES = {method.name: "server_stream" if method.server_streaming else "unary" for method in _SERVICE.methods}
 #: A client may call its method what it likes.
 _HTTP_METHODS = {"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"}
 _CALL_LABELS = ["grpc_type", "grpc_service", "grpc_method"]
@@ -66,7 +64,7 @@ class Metrics:
             "grpc_server_handling_seconds", "How long calls took.", _CALL_LABELS, buckets=_SECONDS, registry=registry
         )
         # Looking a child up by its labels costs more than counting.
-        labels = {method: (kind, _SERVICE, method) for method, kind in _TYPES.items()}
+        labels = {method: (kind, _SERVICE.full_name, method) for method, kind in _TYPES.items()}
         self._began = {method: began.labels(*labels[method]).inc for method in labels}
         self._took = {method: took.labels(*labels[method]).observe for method in labels}
         self._ended = {

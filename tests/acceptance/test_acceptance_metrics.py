@@ -18,6 +18,7 @@ import pytest
 from calls import ENDED_OK, Code, Stub, create, get, new_trace, refusal, unique, update
 from certificates import Certificates
 from followers import PATIENCE, Following, follow
+from google.protobuf.message_factory import GetMessageClass
 from server_process import Server
 from tracestatus.v1 import status_service_pb2 as pb
 
@@ -91,6 +92,19 @@ async def test_calls_are_counted_by_method_and_by_how_they_ended(server: Server,
     assert scrape.calls("Update", "UNKNOWN") == 0
     assert scrape.value("grpc_server_started_total", grpc_method="Update") == 4
     assert scrape.value("grpc_server_handling_seconds_count", grpc_method="Update") == 4
+
+
+async def test_every_method_of_the_service_is_counted(server: Server, connect: Connect) -> None:
+    stub = connect(server)
+    service = pb.DESCRIPTOR.services_by_name["StatusService"]
+    for method in service.methods:
+        call = getattr(stub, method.name)(GetMessageClass(method.input_type)())
+        code = Code.OK
+        try:
+            await (call.read() if method.server_streaming else call)
+        except grpc.aio.AioRpcError as error:
+            code = error.code()
+        assert (await asyncio.to_thread(Scrape, server)).calls(method.name, code.name) == 1
 
 
 async def test_transactions_and_what_they_stored_are_counted(server: Server, connect: Connect) -> None:

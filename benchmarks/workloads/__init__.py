@@ -7,6 +7,7 @@ from benchmarks.workloads import (
     follow,
     footprint,
     growth,
+    lineage,
     peers,
     read,
     step,
@@ -15,7 +16,7 @@ from benchmarks.workloads import (
     writers,
 )
 
-ALL = (update, batch_update, create, read, growth, follow, footprint, step, command_line, watch_store, writers)
+ALL = (update, batch_update, create, read, growth, lineage, follow, footprint, step, command_line, watch_store, writers)
 
 #: What `make bench` leaves out, since it has to install much: `make bench-peers`.
 PEERS = (peers,)

@@ -87,7 +87,7 @@ class ChangeFeed:
         """Return the cursor after all commits that are visible now."""
 
         def work(connection: sa.Connection) -> FeedCursor:
-            rows = connection.execute(self._heads)
+            rows = self._database.fetch(connection, self._heads, {})
             return {lane_id: None if number == last else number for lane_id, number, last in rows}
 
         return await self._database.read(work)
@@ -102,7 +102,7 @@ class ChangeFeed:
             cursor = {**cursor, own_id: own_number}
         positions = [[lane_id, _END if number is None else number] for lane_id, number in cursor.items()]
         parameters = self._database.key_parameters(positions or [["", 0]]) | {"from_lane": from_lane}
-        rows = await self._database.read(lambda connection: connection.execute(self._after, parameters).all())
+        rows = await self._database.read(lambda connection: self._database.fetch(connection, self._after, parameters))
         page = FeedPage(dict(cursor), more_from=rows[-1][0] if len(rows) == _ROWS else None)
         seen = set()
         for lane_id, of_lane in groupby(rows, key=lambda row: row[0]):

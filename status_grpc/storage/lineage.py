@@ -147,7 +147,9 @@ class LineageStore:
                     sequence,
                     codec.time_out(record_time),
                 )
-                for bucket, trace_id, uri, version, sequence, record_time in connection.execute(statement, parameters)
+                for bucket, trace_id, uri, version, sequence, record_time in self._database.fetch(
+                    connection, statement, parameters
+                )
             ]
 
         return await self._database.read(work)

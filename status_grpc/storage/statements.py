@@ -138,8 +138,18 @@ class Statements:
             .limit(sa.bindparam("count"))
         )
 
-    def by_path(self, *, domain: str, domain_id: str) -> sa.Select[tuple[str]]:
+        self._by_path = {
+            (domain, domain_id): self._search_by_path(domain=domain, domain_id=domain_id)
+            for domain in (False, True)
+            for domain_id in (False, True)
+        }
+
+    def by_path(self, *, domain: bool, domain_id: bool) -> sa.Select[tuple[str]]:
         """Return the search by path, joined with the traces where a filter needs them."""
+        return self._by_path[domain, domain_id]
+
+    @staticmethod
+    def _search_by_path(*, domain: bool, domain_id: bool) -> sa.Select[tuple[str]]:
         paths = trace_paths.c
         statement = sa.select(paths.trace_id).where(paths.s3_path == sa.bindparam("s3_path"))
         if domain or domain_id:

@@ -146,8 +146,8 @@ class Store:
         return await self._database.read(lambda connection: self._get_trace(connection, trace_id))
 
     def _get_trace(self, connection: sa.Connection, trace_id: str) -> Trace | None:
-        row = connection.execute(self._sql.trace, {"trace_id": trace_id}).one_or_none()
-        return None if row is None else self._codec.trace(row)
+        rows = self._database.fetch(connection, self._sql.trace, {"trace_id": trace_id})
+        return self._codec.trace(rows[0]) if rows else None
 
     async def read_events(
         self, trace: Trace, *, after: int, count: int, most_bytes: int, at_least: int = 1
@@ -183,14 +183,14 @@ class Store:
             "through": trace.last_sequence,
         }
         total, through = 0, after
-        for sequence, size in connection.execute(self._sql.event_sizes, {**place, "count": count}):
+        for sequence, size in self._database.fetch(connection, self._sql.event_sizes, {**place, "count": count}):
             total += size
             if total > most_bytes and through >= after + at_least:
                 break
             through = sequence
         if through == after:
             return []
-        rows = connection.execute(self._sql.events, {**place, "through": through})
+        rows = self._database.fetch(connection, self._sql.events, {**place, "through": through})
         return [self._codec.event(row) for row in rows]
 
     async def get_event(self, trace: Trace, trace_event_id: str) -> TraceEvent | None:
@@ -202,16 +202,17 @@ class Store:
         }
 
         def work(connection: sa.Connection) -> TraceEvent | None:
-            row = connection.execute(self._sql.event_by_id, parameters).one_or_none()
-            return None if row is None else self._codec.event(row)
+            rows = self._database.fetch(connection, self._sql.event_by_id, parameters)
+            return self._codec.event(rows[0]) if rows else None
 
         return await self._database.read(work)
 
     async def find_by_path(self, s3_path: str, *, domain: str, domain_id: str, count: int) -> list[str]:
         """Return the ids of traces of which an event carried the path: created with it first, newest first."""
-        statement = self._sql.by_path(domain=domain, domain_id=domain_id)
+        statement = self._sql.by_path(domain=bool(domain), domain_id=bool(domain_id))
         parameters = {"s3_path": s3_path, "domain": domain, "domain_id": domain_id, "count": count}
-        return await self._database.read(lambda connection: list(connection.scalars(statement, parameters)))
+        rows = await self._database.read(lambda connection: self._database.fetch(connection, statement, parameters))
+        return [trace_id for (trace_id,) in rows]
 
     async def newest_created_with(
         self, s3_path: str, *, created_after: datetime | None, count: int
@@ -225,7 +226,7 @@ class Store:
         }
 
         def work(connection: sa.Connection) -> list[tuple[str, datetime]]:
-            rows = connection.execute(self._sql.newest_created, parameters)
+            rows = self._database.fetch(connection, self._sql.newest_created, parameters)
             return [(trace_id, codec.time_out(create_time)) for trace_id, create_time in rows]
 
         return await self._database.read(work)
@@ -240,11 +241,11 @@ class Store:
             created: dict[str, datetime] = {}
             if trace_ids:
                 keys = self._database.key_parameters([[trace_id] for trace_id in trace_ids])
-                rows = connection.execute(self._sql.heads, keys)
-                revisions = {trace_id: revision for trace_id, revision in rows}  # noqa: C416 - dict() sees rows.keys()
+                rows = self._database.fetch(connection, self._sql.heads, keys)
+                revisions = {trace_id: revision for trace_id, revision in rows}  # noqa: C416 - a driver's rows are no pairs
             if s3_paths:
                 keys = self._database.key_parameters([[s3_path] for s3_path in s3_paths])
-                for s3_path, newest in connection.execute(self._sql.newest_per_path, keys):
+                for s3_path, newest in self._database.fetch(connection, self._sql.newest_per_path, keys):
                     if newest is not None:
                         created[s3_path] = self._codec.time_out(newest)
             return revisions, created
@@ -263,7 +264,9 @@ class Store:
         """Return unfinished traces whose expire_time has come."""
         parameters = {"now": self._codec.time_in(now), "count": count}
         return await self._database.read(
-            lambda connection: [self._codec.trace(row) for row in connection.execute(self._sql.expiring, parameters)]
+            lambda connection: [
+                self._codec.trace(row) for row in self._database.fetch(connection, self._sql.expiring, parameters)
+            ]
         )
 
     async def ping(self) -> None:

@@ -68,7 +68,11 @@ def explaining(database: Database) -> Explain:
     def read(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
         taken.append((statement, parameters))
 
+    def listen(connection: Any, _record: object, _proxy: object) -> None:
+        connection.driver_connection.add_query_logger(take)
+
     sa.event.listen(database._reading.sync_engine, "before_cursor_execute", read)
+    sa.event.listen(database._reading.sync_engine, "checkout", listen)
 
     async def explain(call: Coroutine[Any, Any, Any]) -> Plans:
         async with database._writing.connect() as connection:

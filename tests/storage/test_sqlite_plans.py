@@ -34,26 +34,26 @@ async def store_and_explain(sqlite_url: str, tmp_path: Path) -> AsyncIterator[tu
     """A store, and what tells the steps of all statements that a call of it makes."""
     async with opened(sqlite_url) as database:
         assert isinstance(database, SqliteDatabase)
-        statements: list[tuple[str, Any]] = []
+        statements: list[str] = []
 
-        def read(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
-            statements.append((statement, parameters))
+        def listen(connection: Any, *_: object) -> None:
+            connection.run_async(lambda driver: driver.set_trace_callback(statements.append))
 
-        sa.event.listen(database._reading.sync_engine, "before_cursor_execute", read)
+        sa.event.listen(database._reading.sync_engine, "checkout", listen)
         writer = database._writing.raw_connection().driver_connection
         assert isinstance(writer, sqlite3.Connection)
-        writer.set_trace_callback(lambda statement: statements.append((statement, ())))
+        writer.set_trace_callback(statements.append)
         explaining = sqlite3.connect(tmp_path / "traces.db")
 
         async def explain(call: Coroutine[Any, Any, Any]) -> list[str]:
             statements.clear()
             await call
             taken, steps = list(statements), []
-            for statement, parameters in taken:
+            for statement in taken:
                 if not statement.startswith(("BEGIN", "COMMIT", "PRAGMA")):
-                    rows = explaining.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
+                    rows = explaining.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall()
                     steps += [row[3] for row in rows]
-            assert any(not statement.startswith(("BEGIN", "COMMIT")) for statement, _ in taken)
+            assert any(not statement.startswith(("BEGIN", "COMMIT")) for statement in taken)
             return steps
 
         store = Store(database, events_per_trace=1000)

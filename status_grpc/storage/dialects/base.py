@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 import structlog
@@ -24,6 +24,14 @@ U = TypeVar("U")
 Work = Callable[[sa.Connection], T]
 
 
+class Prepared(NamedTuple):
+    """A statement as the driver takes it: the names of its parameters in order, the values of those that are fixed."""
+
+    sql: str
+    names: Sequence[str]
+    given: dict[str, Any]
+
+
 class Database(ABC):
     """One database. Implementations MUST keep `write` serialisable with regard to the rows that `work` locks."""
 
@@ -32,6 +40,9 @@ class Database(ABC):
     dialect: sa.Dialect
     #: Whether a server applies missing migrations when it starts; where several share a database, an operator does.
     upgrades_at_start: bool
+
+    def __init__(self) -> None:
+        self._prepared: dict[sa.Select[Any], Prepared] = {}
 
     @abstractmethod
     async def open(self) -> None:
@@ -83,6 +94,28 @@ class Database(ABC):
 
         Its statements need not see one snapshot. Raises Unavailable when the database failed for a reason that passes.
         """
+
+    def fetch(
+        self, connection: sa.Connection, statement: sa.Select[Any], parameters: dict[str, Any]
+    ) -> Sequence[Sequence[Any]]:
+        """Return the rows of a statement within `read`, in the driver's own values.
+
+        For statements that are made once: how each is put to the driver is kept.
+        """
+        sql, names, given = self._prepare(statement)
+        return self._rows(connection, sql, [parameters[name] if name in parameters else given[name] for name in names])
+
+    def _prepare(self, statement: sa.Select[Any]) -> Prepared:
+        prepared = self._prepared.get(statement)
+        if prepared is None:
+            compiled = statement.compile(dialect=self.dialect)
+            prepared = Prepared(str(compiled), compiled.positiontup or [], compiled.params)
+            self._prepared[statement] = prepared
+        return prepared
+
+    @abstractmethod
+    def _rows(self, connection: sa.Connection, sql: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        """Return the rows of a statement from the driver itself: SQLAlchemy's way costs more than most statements."""
 
     @abstractmethod
     def keys(self, *columns: tuple[str, sa.types.TypeEngine[Any]]) -> sa.FromClause:

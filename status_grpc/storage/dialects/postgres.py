@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from status_grpc.storage.dialects.base import Database, T, Transaction, U, Work, unavailable, uninterrupted
+from status_grpc.storage.dialects.base import Database, Prepared, T, Transaction, U, Work, unavailable, uninterrupted
 from status_grpc.storage.rows import RowCodec
 from status_grpc.storage.tables import traces
 
@@ -48,6 +48,7 @@ class PostgresDatabase(Database):
     SCHEMA_LOCK_SECONDS = 0.5
 
     def __init__(self, url: sa.URL, settings: PostgresSettings) -> None:
+        super().__init__()
         self._url = url.set(drivername="postgresql+asyncpg")
         self._settings = settings
         limits = _limits(settings.statement_seconds, settings.lock_seconds, settings.lock_seconds)
@@ -69,7 +70,6 @@ class PostgresDatabase(Database):
         if settings.pooled:
             sa.event.listen(self._writing.sync_engine, "begin", self._limit_transaction)
         self.dialect = self._writing.sync_engine.dialect
-        self._compiled: dict[sa.Select[Any], tuple[str, list[str]]] = {}
 
     def _engine(self, limits: dict[str, str], statement_seconds: float | None, **options: Any) -> AsyncEngine:
         arguments: dict[str, Any] = {"timeout": self._settings.connect_seconds, "command_timeout": statement_seconds}
@@ -133,7 +133,7 @@ class PostgresDatabase(Database):
         store: Callable[[Transaction, U], None],
     ) -> U:
         def work(connection: sa.Connection) -> U:
-            with _PostgresTransaction(connection, self._begin, self._compiled) as transaction:
+            with _PostgresTransaction(connection, self._begin, self._prepare) as transaction:
                 decided = decide(look_up(transaction))
                 store(transaction, decided)
                 return decided
@@ -174,6 +174,19 @@ class PostgresDatabase(Database):
                     _raise(error)
         raise AssertionError("unreachable")
 
+    def _rows(self, connection: sa.Connection, sql: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        if self._settings.pooled:  # what is a transaction is SQLAlchemy's business then
+            return connection.exec_driver_sql(sql, tuple(values)).all()
+        driver = connection.connection.dbapi_connection
+        try:
+            rows: Sequence[Sequence[Any]] = driver.run_async(lambda driver: driver.fetch(sql, *values))  # type: ignore[union-attr]
+        except _ERRORS as error:
+            if driver.driver_connection.is_closed():  # type: ignore[union-attr]
+                connection.invalidate()
+                error.connection_invalidated = True  # type: ignore[union-attr] # as SQLAlchemy marks its own
+            raise
+        return rows
+
     def keys(self, *columns: tuple[str, sa.types.TypeEngine[Any]]) -> sa.FromClause:
         arrays = [sa.bindparam(f"keys_{index}", type_=ARRAY(type_)) for index, (_, type_) in enumerate(columns)]
         return (
@@ -199,13 +212,11 @@ class _PostgresTransaction(Transaction):
     The connection stays one of SQLAlchemy's pool, and goes back to it clean, or is thrown away.
     """
 
-    def __init__(
-        self, connection: sa.Connection, begin: str, compiled: dict[sa.Select[Any], tuple[str, list[str]]]
-    ) -> None:
+    def __init__(self, connection: sa.Connection, begin: str, prepare: Callable[[sa.Select[Any]], Prepared]) -> None:
         self._connection = connection
         self._run = connection.connection.dbapi_connection.run_async  # type: ignore[union-attr]
         self._begin = begin
-        self._compiled = compiled
+        self._prepare = prepare
 
     def __enter__(self) -> _PostgresTransaction:
         try:
@@ -224,11 +235,7 @@ class _PostgresTransaction(Transaction):
                 raise
 
     def fetch(self, statement: sa.Select[Any], parameters: dict[str, Any]) -> list[Sequence[Any]]:
-        compiled = self._compiled.get(statement)
-        if compiled is None:
-            text = statement.compile(dialect=self._connection.dialect)
-            compiled = self._compiled[statement] = str(text), list(text.positiontup or ())
-        sql, names = compiled
+        sql, names, _ = self._prepare(statement)
         rows: list[Sequence[Any]] = self._run(lambda driver: driver.fetch(sql, *[parameters[name] for name in names]))
         return rows
 

@@ -54,6 +54,7 @@ class SqliteDatabase(Database):
     READERS = 4
 
     def __init__(self, url: sa.URL) -> None:
+        super().__init__()
         if url.database in (None, "", ":memory:"):
             raise ValueError("SQLite needs a file: sqlite+aiosqlite:///status-grpc.db")
         self.file: str = url.database or ""
@@ -72,6 +73,7 @@ class SqliteDatabase(Database):
             max_overflow=0,
             connect_args=arguments,
             isolation_level="AUTOCOMMIT",
+            pool_reset_on_return=None,  # nothing to roll back
             hide_parameters=True,
         )
         sa.event.listen(self._writing, "connect", self._prepare_writer)
@@ -205,8 +207,14 @@ class SqliteDatabase(Database):
         try:
             async with self._reading.connect() as connection:
                 return await connection.run_sync(work)
-        except (sa.exc.OperationalError, sa.exc.TimeoutError) as error:
+        except (sqlite3.OperationalError, sa.exc.OperationalError, sa.exc.TimeoutError) as error:
             raise unavailable(error) from error
+
+    def _rows(self, connection: sa.Connection, sql: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        # One hop to the connection's thread and back; a cursor would take three.
+        run = connection.connection.dbapi_connection.run_async  # type: ignore[union-attr]
+        rows: Sequence[Sequence[Any]] = run(lambda driver: driver.execute_fetchall(sql, values))
+        return rows
 
     def keys(self, *columns: tuple[str, sa.types.TypeEngine[Any]]) -> sa.FromClause:
         rows = sa.func.json_each(sa.bindparam("keys", type_=sa.Text)).table_valued("value", name="rows")

@@ -104,7 +104,8 @@ async def test_every_method_of_the_service_is_counted(server: Server, connect: C
             await (call.read() if method.server_streaming else call)
         except grpc.aio.AioRpcError as error:
             code = error.code()
-        assert (await asyncio.to_thread(Scrape, server)).calls(method.name, code.name) == 1
+        # Counted a moment after it was answered.
+        await until(server, lambda scrape, ended=(method.name, code.name): scrape.calls(*ended) == 1)
 
 
 async def test_transactions_and_what_they_stored_are_counted(server: Server, connect: Connect) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import http.client
 import json
 import logging
@@ -52,6 +53,8 @@ from status_grpc import (
 from status_grpc.client.http_answers import answered_error, connect_error, read_message
 from status_grpc.client.operations import Send
 from status_grpc.client.options import client_options
+from status_grpc.domain.errors import FieldViolation
+from status_grpc.wire.errors import encode_error
 
 END: Any = {"component": "c", "trace_status": "FINISHED", "trace_event_status": "OK"}
 BOUND = 0.3
@@ -426,6 +429,22 @@ def test_a_call_whose_answer_is_lost_is_not_recorded_twice(proxy: Between) -> No
         proxy.misdeeds.extend([says(502)])
         assert client.update(trace_id=trace_id, component="c").event.sequence == 2
         assert len(client.get_trace(trace_id).events) == 2
+
+
+def test_a_field_that_an_older_server_does_not_know_is_left_out(proxy: Between, by_grpc: StatusClient) -> None:
+    refusal = encode_error(InvalidArgument([FieldViolation("requests.event.attempt", "is not a field")]))
+    details = [
+        {"type": detail.TypeName(), "value": base64.b64encode(detail.value).decode()} for detail in refusal.details
+    ]
+    content = json.dumps({"code": "invalid_argument", "message": refusal.message, "details": details})
+    proxy.misdeeds.append(says(400, content.encode(), "application/json"))
+    trace_id = create(by_grpc)
+    configure(server=proxy.url, component="c", flush_timeout=60)
+    with status_step("one", trace_id=trace_id, attempt=3):
+        pass
+    configure(reporting=False)
+    event = by_grpc.get_trace(trace_id).events[1]
+    assert (event.operation, event.attempt, event.meta) == ("one", 0, {"left_out": {"attempt": "refused"}})
 
 
 def test_threads_share_a_client(gateway: Gateway) -> None:

@@ -66,7 +66,12 @@ def list_letters(at: str, region: str | None, endpoint_url: str | None, form: st
 @_at_option
 @aws_options
 def show(letter_id: str, at: str, region: str | None, endpoint_url: str | None) -> None:
-    """Print one, with its message, as JSON."""
+    """Print one, with its message, as JSON.
+
+    \b
+    Example:
+      status-grpc aws dead-letters show 1f0c... --at s3://raw-files/dead-letters/
+    """
     with aws_errors():
         write_json(_object(_get(_open(at, region, endpoint_url), letter_id)))
 
@@ -144,7 +149,12 @@ def replay(
 @_at_option
 @aws_options
 def remove(letter_ids: tuple[str, ...], at: str, region: str | None, endpoint_url: str | None) -> None:
-    """Forget these: nothing is to become of them."""
+    """Forget these: nothing is to become of them.
+
+    \b
+    Example:
+      status-grpc aws dead-letters remove 1f0c... --at s3://raw-files/dead-letters/
+    """
     with aws_errors():
         letters = _open(at, region, endpoint_url)
         for letter_id in letter_ids:

@@ -35,7 +35,7 @@ def test_not_found(cli, command):
         (["update", "x", "--component", "c", "--status", "done"], "trace_status must be one of STARTED"),
         (["update", "x", "--component", "c", "--body", "[1"], "--body is not JSON"),
         (["create", "--file", "/dev/null"], "/dev/null is not JSON"),
-        (["list", "--server", "https://127.0.0.1:1"], "host:port"),
+        (["list", "--server", "https://127.0.0.1:1/?x=1"], "https://HOST"),
         (["list", "--cert", __file__], "cert and key"),
     ],
 )

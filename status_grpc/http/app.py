@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from http import HTTPStatus
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from status_grpc.domain.errors import Draining, StatusError
 from status_grpc.edge.incidents import unforeseen
 from status_grpc.http.connect import connect_routes
-from status_grpc.http.edge import Edge
+from status_grpc.http.edge import HEAD_BYTES, HEAD_TOO_LARGE, Edge
 from status_grpc.http.errors import error_response, on_http_error, on_status_error
 from status_grpc.http.events import come_back, event_routes, wants_events
 from status_grpc.http.health import health_routes
@@ -92,8 +94,8 @@ class _Guard:
             started = True
             await send(message)
 
-        if self._of.draining and scope["path"] not in _HEALTH_PATHS:
-            refusal = come_back(Draining()) if wants_events(Request(scope)) else error_response(Draining())
+        refusal = self._refusal(scope)
+        if refusal is not None:
             await refusal(scope, receive, send)
             return
         try:
@@ -108,3 +110,17 @@ class _Guard:
             if started:
                 raise  # the connection is closed, so that nobody takes what was sent for the whole
             await error_response(error)(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        """Return the answer to a request that is not even looked at."""
+        if _head_bytes(scope) > HEAD_BYTES:
+            # Uvicorn refuses a head that is too large only while it waits for more of it.
+            return JSONResponse({"message": HEAD_TOO_LARGE}, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        if self._of.draining and scope["path"] not in _HEALTH_PATHS:
+            return come_back(Draining()) if wants_events(Request(scope)) else error_response(Draining())
+        return None
+
+
+def _head_bytes(scope: Scope) -> int:
+    fields = sum(len(name) + len(value) for name, value in scope["headers"])
+    return fields + len(scope.get("raw_path", b"")) + len(scope["query_string"])

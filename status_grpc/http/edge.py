@@ -14,6 +14,10 @@ from status_grpc.http.upstream import Upstream
 from status_grpc.service.following import Following
 from status_grpc.service.traces import Traces
 
+#: How large the head of a request may be, in bytes.
+HEAD_BYTES = 32 * 1024
+HEAD_TOO_LARGE = "the head of the request is too large"
+
 
 @dataclass(slots=True)
 class Room:

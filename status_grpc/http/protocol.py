@@ -11,6 +11,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from status_grpc.http.edge import HEAD_TOO_LARGE
 from status_grpc.http.streaming import ABORT
 
 
@@ -74,7 +75,7 @@ class Protocol(H11Protocol):
         error = sys.exception()  # what the caller, uvicorn, is handling
         hint = error.error_status_hint if isinstance(error, h11.RemoteProtocolError) else 400
         if hint == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
-            self._refuse(hint, "the head of the request is too large")
+            self._refuse(hint, HEAD_TOO_LARGE)
         else:
             self._refuse(hint, "this is not a valid HTTP request")
 

@@ -13,13 +13,12 @@ from pathlib import Path
 import uvicorn
 
 from status_grpc.http.app import HttpApp
+from status_grpc.http.edge import HEAD_BYTES
 from status_grpc.http.protocol import Protocol
 
 #: A kept connection that is idle lives for so long, in seconds: longer than clients keep theirs, so that a request
 #: does not meet a connection that is just being closed.
 _KEEP_ALIVE_SECONDS = 75
-#: How large the head of a request may be, in bytes.
-_HEAD_BYTES = 32 * 1024
 
 
 class HttpServer:
@@ -45,7 +44,7 @@ class HttpServer:
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            h11_max_incomplete_event_size=_HEAD_BYTES,
+            h11_max_incomplete_event_size=HEAD_BYTES,
             ssl_certfile=tls_cert,
             ssl_keyfile=tls_key,
             ssl_ca_certs=None if client_ca is None else str(client_ca),

@@ -21,6 +21,7 @@ from status_grpc.rpc.servicer import StatusServicer
 from status_grpc.server.logs import say_listening
 from status_grpc.server.opening import database_of, prepare, prepare_patiently
 from status_grpc.server.settings import Settings, SettingsError
+from status_grpc.server.watching import Watching
 from status_grpc.service.expiry import Expiry
 from status_grpc.service.feeds import Feeds
 from status_grpc.service.following import Following, FollowSettings
@@ -34,11 +35,7 @@ from status_grpc.storage.lineage import LineageStore
 from status_grpc.storage.store import Store
 
 if TYPE_CHECKING:
-    from starlette.middleware import Middleware
-
     from status_grpc.http.server import HttpServer
-    from status_grpc.server.metrics import Metrics
-    from status_grpc.server.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +54,7 @@ class StatusServer:
         limits = settings.event_limits()
         self._settings = settings
         self._shares_ports = shares_ports
-        self._metrics = None if settings.metrics is None else _new_metrics()
+        self._watching = Watching(settings)
         self._database = database_of(settings)
         self._prepared = False
         self._store = Store(self._database, events_per_trace=limits.events_per_trace)
@@ -73,7 +70,7 @@ class StatusServer:
             self._commit,
             queue_commands=settings.queue_commands,
             queue_bytes=settings.queue_bytes,
-            observer=self._metrics,
+            observer=self._watching.metrics,
         )
         traces = Traces(self._store, self._writer, expire_after_seconds=settings.expire_after_seconds)
         self._following = Following(
@@ -91,24 +88,20 @@ class StatusServer:
         requests = Requests(limits)
         calls = StatusCalls(traces, self._following, Lineage(LineageStore(self._database)), requests)
         servicer = StatusServicer(calls, write_timeout_seconds=settings.write_timeout_seconds)
-        self._interceptor = CallInterceptor(self._metrics)
-        self._telemetry = _new_telemetry() if settings.otel else None
-        interceptors: list[grpc.aio.ServerInterceptor] = [self._interceptor]
-        if self._telemetry is not None:
-            interceptors.insert(0, _span_interceptor(self._telemetry))
+        self._interceptor = CallInterceptor(self._watching.metrics)
+        interceptors = [*self._watching.interceptors(), self._interceptor]
         self._grpc = grpc.aio.server(interceptors=interceptors, options=_server_options(settings, shares_ports))
         self._grpc.add_generic_rpc_handlers(
             (status_service_handler(servicer), *standard_handlers(self._health.servicer))
         )
         self._http = None if settings.http is None else self._http_server(traces, calls, requests)
-        if self._metrics is not None:
-            self._metrics.look_at(
-                writer=self._writer,
-                following=self._following,
-                feeds=self._feeds,
-                database=self._database,
-                health=self._health,
-            )
+        self._watching.look_at(
+            writer=self._writer,
+            following=self._following,
+            feeds=self._feeds,
+            database=self._database,
+            health=self._health,
+        )
 
     def _http_server(self, traces: Traces, calls: StatusCalls, requests: Requests) -> HttpServer:
         try:
@@ -134,24 +127,12 @@ class StatusServer:
         )
         origins = [origin.strip() for origin in settings.http_origins.split(",")]
         return HttpServer(
-            HttpApp(edge, prefix=settings.http_prefix or "", origins=origins, around=self._around_requests()),
+            HttpApp(edge, prefix=settings.http_prefix or "", origins=origins, around=self._watching.around_requests()),
             request_seconds=settings.http_request_seconds,
             tls_cert=settings.tls_cert,
             tls_key=settings.tls_key,
             client_ca=settings.tls_client_ca,
         )
-
-    def _around_requests(self) -> list[Middleware]:
-        from starlette.middleware import Middleware
-
-        from status_grpc.http.watching import CountedRequests, SpannedRequests
-
-        around = []
-        if self._metrics is not None:
-            around.append(Middleware(CountedRequests, observer=self._metrics))
-        if self._telemetry is not None:
-            around.append(Middleware(SpannedRequests, spans=self._telemetry.spans))
-        return around
 
     async def start(self) -> list[str]:
         """Start to serve; return what is listened on: HOST:PORT, and the URL of HTTP if it is served.
@@ -160,8 +141,7 @@ class StatusServer:
         has another release's schema, and Unavailable when it cannot be opened. PostgreSQL may come up later: this
         server waits for it, and listens meanwhile, alive but not ready.
         """
-        if self._metrics is not None:  # first of all: they tell how it is while the database is away
-            self._serve_metrics(self._metrics)
+        self._watching.start()  # first of all: it tells how it is while the database is away
         listening = [self._bind()]
         if self._http is not None:
             listening.append(self._bind_http(self._http))
@@ -220,22 +200,6 @@ class StatusServer:
             raise SettingsError(f"--http {settings.http}: {error.strerror or error}") from error
         return f"{'http' if settings.tls_cert is None else 'https'}://{_with_port(settings.http, bound)}"
 
-    def _serve_metrics(self, metrics: Metrics) -> None:
-        settings = self._settings
-        assert settings.metrics is not None
-        host, _, port = settings.metrics.rpartition(":")
-        try:
-            bound = metrics.serve(
-                host.strip("[]"),
-                int(port),
-                cert=settings.tls_cert,
-                key=settings.tls_key,
-                client_ca=settings.tls_client_ca,
-            )
-        except OSError as error:
-            raise SettingsError(f"--metrics {settings.metrics}: {error.strerror or error}") from error
-        log.info("serving metrics", address=_with_port(settings.metrics, bound))
-
     async def stop(self, drain_seconds: float | None = None) -> None:
         """Drain and stop: no new calls, streams end spread over the time, writes under way are committed first."""
         seconds = self._settings.drain_seconds if drain_seconds is None else drain_seconds
@@ -257,10 +221,7 @@ class StatusServer:
         await self._hints.close()
         await self._lanes.close()
         await self._database.close()
-        if self._metrics is not None:
-            await asyncio.to_thread(self._metrics.close)
-        if self._telemetry is not None:
-            await asyncio.to_thread(self._telemetry.close)
+        await self._watching.close()
 
     async def _ping(self) -> None:
         self._raise_until_prepared()
@@ -275,30 +236,8 @@ class StatusServer:
         decisions = await self._store.commit(commands)
         self._hints.give()
         self._feeds.publish(decisions)
-        if self._metrics is not None:
-            self._metrics.decided(decisions)
+        self._watching.decided(decisions)
         return decisions
-
-
-def _new_metrics() -> Metrics:
-    from status_grpc.server.metrics import Metrics
-
-    return Metrics()
-
-
-def _new_telemetry() -> Telemetry:
-    try:
-        from status_grpc.server.telemetry import Telemetry
-    except ImportError as error:
-        sentence = f"--otel: {error.name} is missing: install it with pip install 'status-grpc[otel]'"
-        raise SettingsError(sentence) from None
-    return Telemetry()
-
-
-def _span_interceptor(telemetry: Telemetry) -> grpc.aio.ServerInterceptor:
-    from status_grpc.rpc.spans import SpanInterceptor
-
-    return SpanInterceptor(telemetry.spans)
 
 
 def _server_options(settings: Settings, shares_ports: bool) -> list[tuple[str, int]]:

@@ -3,14 +3,17 @@
 import json
 from typing import Any
 
+#: How long the other steps may take.
+_SECONDS = 60
 
-def state_machine(queue_url: str, timeout_seconds: int = 20) -> str:
-    """Return the definition. Each step is a task in a queue, and may take so many seconds."""
+
+def state_machine(queue_url: str, write_seconds: int = 60) -> str:
+    """Return the definition. Each step is a task in a queue; `write_seconds`: how long the last one may take."""
     return json.dumps(
         {
             "StartAt": "Validate",
             "States": {
-                "Validate": _step("validate", queue_url, timeout_seconds, Next="Is it valid?"),
+                "Validate": _step("validate", queue_url, _SECONDS, Next="Is it valid?"),
                 "Is it valid?": {
                     "Type": "Choice",
                     "Choices": [{"Variable": "$.valid", "BooleanEquals": True, "Next": "Convert"}],
@@ -25,14 +28,14 @@ def state_machine(queue_url: str, timeout_seconds: int = 20) -> str:
                     "Branches": [
                         {
                             "StartAt": "Convert to JSON",
-                            "States": {"Convert to JSON": _step("convert", queue_url, timeout_seconds, End=True)},
+                            "States": {"Convert to JSON": _step("convert", queue_url, _SECONDS, End=True)},
                         }
                     ],
                     "OutputPath": "$[0]",
                     "Retry": [{"ErrorEquals": ["ConnectionError"], "IntervalSeconds": 1, "MaxAttempts": 2}],
                     "Next": "Write",
                 },
-                "Write": _step("write", queue_url, timeout_seconds, End=True),
+                "Write": _step("write", queue_url, write_seconds, End=True),
             },
         }
     )

@@ -64,7 +64,7 @@ def _interpret_state_machines(url: str) -> None:
 class Platform:
     """The resources of one pipeline, and the parts of AWS that call its functions. boto3 must find a moto server."""
 
-    def __init__(self, name: str, timeout_seconds: int = 20) -> None:
+    def __init__(self, name: str, write_seconds: int = 60) -> None:
         self.s3, self.sqs, self.sns = aws_client("s3"), aws_client("sqs"), aws_client("sns")
         self.events, self.stepfunctions = aws_client("events"), aws_client("stepfunctions")
         self.bucket = f"{name}-files"
@@ -72,7 +72,7 @@ class Platform:
         self.arrivals = self._queue(f"{name}-arrivals")
         self.ends = self._queue(f"{name}-ends")
         self.state_machine = self.stepfunctions.create_state_machine(
-            name=name, definition=state_machine(self.tasks, timeout_seconds), roleArn=ROLE
+            name=name, definition=state_machine(self.tasks, write_seconds), roleArn=ROLE
         )["stateMachineArn"]
         self._notify_of_arrivals(name)
         self._notify_of_ends(name)

@@ -28,7 +28,7 @@ def main() -> None:
     """Run all of it."""
     with tempfile.TemporaryDirectory() as folder, moto_server() as aws, status_server(Path(folder)) as address:
         use({**aws, "STATUS_GRPC_SERVER": address})
-        platform = Platform("bike-trips", timeout_seconds=5)
+        platform = Platform("bike-trips", write_seconds=5)
         with StatusClient() as client, running(platform, client):
             for name, content in FILES.items():
                 show(client, platform, name, content)

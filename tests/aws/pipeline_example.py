@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 
@@ -13,4 +14,9 @@ import steps  # noqa: E402
 from platform_aws import Platform, moto_server  # noqa: E402
 from worker import Worker  # noqa: E402
 
-__all__ = ["FOLDER", "Platform", "Worker", "moto_server", "run", "steps"]
+from status_grpc.aws.clients import aws_client  # noqa: E402
+
+#: A client for all tests, since making one takes longer than most of what it does. Only where there is moto.
+shared_client = functools.cache(aws_client)
+
+__all__ = ["FOLDER", "Platform", "Worker", "moto_server", "run", "shared_client", "steps"]

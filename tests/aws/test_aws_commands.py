@@ -10,10 +10,10 @@ import uuid
 
 import pytest
 from aws_messages import from_sqs, notification, status_change
+from pipeline_example import shared_client
 
 from status_grpc import TraceEventStatus
 from status_grpc.aws import handlers
-from status_grpc.aws.clients import aws_client
 
 ROLE = "arn:aws:iam::123456789012:role/r"
 PASS = json.dumps({"StartAt": "Pass", "States": {"Pass": {"Type": "Pass", "End": True}}})
@@ -29,14 +29,16 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def machine(aws) -> str:
-    created = aws_client("stepfunctions").create_state_machine(name=f"m-{uuid.uuid4()}", definition=PASS, roleArn=ROLE)
+    created = shared_client("stepfunctions").create_state_machine(
+        name=f"m-{uuid.uuid4()}", definition=PASS, roleArn=ROLE
+    )
     return created["stateMachineArn"]
 
 
 @pytest.fixture
 def bucket(aws) -> str:
     name = f"bucket-{uuid.uuid4()}"
-    aws_client("s3").create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    shared_client("s3").create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     return name
 
 
@@ -51,7 +53,7 @@ def configured(machine, bucket, monkeypatch):
 
 
 def executions(machine: str) -> list[str]:
-    listed = aws_client("stepfunctions").list_executions(stateMachineArn=machine)["executions"]
+    listed = shared_client("stepfunctions").list_executions(stateMachineArn=machine)["executions"]
     return [execution["name"] for execution in listed]
 
 
@@ -104,9 +106,9 @@ def test_dead_letters_are_listed_shown_and_replayed(configured, machine, client)
 
 def test_reconcile_prints_what_it_has_ended(configured, machine, client):
     trace_id = create(client)
-    aws_client("stepfunctions").start_execution(stateMachineArn=machine, name=trace_id, input="{}")
+    shared_client("stepfunctions").start_execution(stateMachineArn=machine, name=trace_id, input="{}")
     arn = f"{machine.replace(':stateMachine:', ':execution:')}:{trace_id}"
-    while aws_client("stepfunctions").describe_execution(executionArn=arn)["status"] == "RUNNING":
+    while shared_client("stepfunctions").describe_execution(executionArn=arn)["status"] == "RUNNING":
         pass
     ended = command("reconcile", "--quiet-for", "0", "--domain-id", "d/1")
     assert (ended.returncode, ended.stdout) == (0, f"{trace_id}: SUCCEEDED\n")

@@ -11,10 +11,10 @@ import pytest
 from aws_messages import from_sns, from_sqs, in_sns_envelope, notification, status_change
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pipeline_example import shared_client
 
 from status_grpc import ErrorDetail, StatusClient, TraceEventStatus, TraceStatus
 from status_grpc.aws import EndStates, Unroutable, reconcile
-from status_grpc.aws.clients import aws_client
 
 OK, FAILED = TraceEventStatus.OK, TraceEventStatus.FAILED
 
@@ -201,14 +201,14 @@ def test_whatever_else_is_lost_the_last_end_decides(client, order, lost):
 def machine(state: dict) -> str:
     definition = json.dumps({"StartAt": "It", "States": {"It": state}})
     role = "arn:aws:iam::123456789012:role/r"
-    created = aws_client("stepfunctions").create_state_machine(
+    created = shared_client("stepfunctions").create_state_machine(
         name=f"machine-{uuid.uuid4()}", definition=definition, roleArn=role
     )
     return created["stateMachineArn"]
 
 
 def test_reconcile_ends_the_traces_whose_executions_have_ended(aws, client):
-    stepfunctions = aws_client("stepfunctions")
+    stepfunctions = shared_client("stepfunctions")
     passes = machine({"Type": "Pass", "End": True})
     fails = machine({"Type": "Fail", "Error": "E", "Cause": "C"})
     waits = machine({"Type": "Wait", "Seconds": 600, "End": True})

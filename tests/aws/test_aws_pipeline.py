@@ -62,9 +62,9 @@ class Follower(threading.Thread):
 class Story:
     """One upload. What the platform would do whenever it likes is done step by step here, so that each can be seen."""
 
-    def __init__(self, client: StatusClient, file: str, content: str, *, timeout_seconds: int = 60) -> None:
+    def __init__(self, client: StatusClient, file: str, content: str, *, write_seconds: int = 60) -> None:
         self.client = client
-        self.platform = Platform(f"pipeline-{uuid.uuid4()}", timeout_seconds)
+        self.platform = Platform(f"pipeline-{uuid.uuid4()}", write_seconds)
         self.worker = Worker(self.platform.tasks)
         self.router = Router(
             client, self.platform.s3, self.platform.stepfunctions, state_machine=self.platform.state_machine
@@ -173,7 +173,7 @@ def test_a_validation_that_fails_is_the_reason_in_both_languages(tell):
 
 
 def test_a_step_that_dies_without_a_word_is_told_by_step_functions_itself(tell):
-    story = tell("dies.csv", run.GOOD, timeout_seconds=6)
+    story = tell("dies.csv", run.GOOD, write_seconds=3)
     story.route()
     story.step("validate")
     story.step("convert")

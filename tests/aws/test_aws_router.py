@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from aws_messages import from_sns, from_sqs, in_sns_envelope, notification, object_created
+from pipeline_example import shared_client
 
 from status_grpc import EventDraft, InvalidArgument, StatusClient, TraceEventStatus, TraceStatus
 from status_grpc.aws import DeadLetters, Router, Unroutable
-from status_grpc.aws.clients import aws_client
 from status_grpc.aws.router import trace_of_unknown, uri_as_path
 
 REGION = "eu-west-1"
@@ -26,7 +26,7 @@ class StepFunctions:
     """boto3's client, one call at a time: unlike Step Functions, moto may start two executions of one name at once."""
 
     def __init__(self) -> None:
-        self._client = aws_client("stepfunctions")
+        self._client = shared_client("stepfunctions")
         self._lock = threading.Lock()
         name = f"machine-{uuid.uuid4()}"
         created = self._client.create_state_machine(
@@ -53,7 +53,7 @@ class Pipeline:
 
     def __init__(self, client: StatusClient) -> None:
         self.client = client
-        self.s3 = aws_client("s3")
+        self.s3 = shared_client("s3")
         self.stepfunctions = StepFunctions()
         self.bucket = f"bucket-{uuid.uuid4()}"
         self.s3.create_bucket(Bucket=self.bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
@@ -232,16 +232,16 @@ KEYS = ["raw/with a space.csv", "raw/a+b%2B%.csv", "raw/blåbær/東京 🚲.csv
 @pytest.mark.parametrize("odd", KEYS, ids=["space", "plus", "unicode", "signs", "1024-bytes"])
 def test_odd_keys_find_their_traces_on_the_way_from_the_bucket(pipeline, odd):
     # The path is the object's URI, since other tests have the same keys.
-    queue = pipeline.s3_notifies_queue = aws_client("sqs").create_queue(QueueName=f"q-{uuid.uuid4()}")["QueueUrl"]
-    topic = aws_client("sns").create_topic(Name=f"t-{uuid.uuid4()}")["TopicArn"]
-    aws_client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=QUEUE + queue.rpartition("/")[2])
+    queue = pipeline.s3_notifies_queue = shared_client("sqs").create_queue(QueueName=f"q-{uuid.uuid4()}")["QueueUrl"]
+    topic = shared_client("sns").create_topic(Name=f"t-{uuid.uuid4()}")["TopicArn"]
+    shared_client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=QUEUE + queue.rpartition("/")[2])
     pipeline.s3.put_bucket_notification_configuration(
         Bucket=pipeline.bucket,
         NotificationConfiguration={"TopicConfigurations": [{"TopicArn": topic, "Events": ["s3:ObjectCreated:*"]}]},
     )
     trace_id = pipeline.trace(f"s3://{pipeline.bucket}/{odd}")
     pipeline.put(odd)
-    taken = aws_client("sqs").receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=20)["Messages"]
+    taken = shared_client("sqs").receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=20)["Messages"]
     answer = pipeline.router(path_of=uri_as_path).handle(from_sqs(*[message["Body"] for message in taken]))
     assert answer == {"batchItemFailures": []}
     assert pipeline.stepfunctions.executions == [trace_id]

@@ -8,10 +8,10 @@ import uuid
 
 import pytest
 import requests
+from pipeline_example import shared_client
 
 from status_grpc import configure, flush
 from status_grpc.aws import Uploads
-from status_grpc.aws.clients import aws_client
 from status_grpc.aws.router import uri_as_path
 
 KEY = "raw/blåbær + 100 %/version=1/f.csv"
@@ -20,17 +20,17 @@ KEY = "raw/blåbær + 100 %/version=1/f.csv"
 @pytest.fixture
 def bucket(aws) -> str:
     name = f"bucket-{uuid.uuid4()}"
-    aws_client("s3").create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    shared_client("s3").create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     return name
 
 
 @pytest.fixture
 def uploads(bucket) -> Uploads:
-    return Uploads(aws_client("s3"), bucket)
+    return Uploads(shared_client("s3"), bucket)
 
 
 def stored(bucket: str) -> tuple[bytes, dict, str]:
-    answer = aws_client("s3").get_object(Bucket=bucket, Key=KEY)
+    answer = shared_client("s3").get_object(Bucket=bucket, Key=KEY)
     return answer["Body"].read(), answer["Metadata"], answer["ContentType"]
 
 
@@ -64,7 +64,7 @@ def test_the_form_is_good_for_nothing_else(uploads):
 
 
 def test_the_path_is_the_one_that_the_router_looks_for(bucket, client):
-    upload = Uploads(aws_client("s3"), bucket, path_of=uri_as_path).put(KEY, "dataset", "berries/1")
+    upload = Uploads(shared_client("s3"), bucket, path_of=uri_as_path).put(KEY, "dataset", "berries/1")
     assert client.get_trace(upload.trace_id).trace.s3_path == f"s3://{bucket}/{KEY}"
 
 

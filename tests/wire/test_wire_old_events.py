@@ -1,0 +1,71 @@
+"""Events of the older service's JSON, and JSON itself: whatever arrives is read exactly, or said to be wrong."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import drafts, json_values
+
+from status_grpc.domain.errors import FieldViolation
+from status_grpc.domain.events import EventDraft
+from status_grpc.domain.limits import Limits
+from status_grpc.domain.traces import record_first
+from status_grpc.wire.json_values import NotJson, parse_value
+from status_grpc.wire.old_events import OLDER_NAMES, REQUIRED_TO_UPDATE, old_event, read_old_event
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+
+
+def read(said: dict[str, object], **options: object) -> tuple[EventDraft, list[FieldViolation]]:
+    violations: list[FieldViolation] = []
+    return read_old_event(said, Limits(), violations, **options), violations  # type: ignore[arg-type]
+
+
+@given(drafts())
+def test_what_is_told_can_be_read_again_and_is_the_same(draft):
+    event = record_first(draft, "t", "e", now=NOW)
+    said = json.loads(json.dumps(old_event(event)))
+    read_again, violations = read(said)
+    assert violations == []
+    # What the older service has no field for is not told.
+    forgotten = {"inputs": (), "outputs": (), "step_id": "", "attempt": 0}
+    again = record_first(
+        replace(draft, **{name: getattr(read_again, name) for name in draft.__slots__}), "t", "e", now=NOW
+    )
+    assert old_event(again) == old_event(replace(event, **forgotten))
+
+
+@given(st.dictionaries(st.sampled_from([*EventDraft.__slots__, *OLDER_NAMES, "more"]), json_values))
+def test_whatever_is_said_is_read_or_named(said):
+    _, violations = read(said, required=REQUIRED_TO_UPDATE)
+    assert {violation.field.partition(".")[0] for violation in violations} <= {"event"}
+
+
+any_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda below: st.lists(below, max_size=4) | st.dictionaries(st.text(), below, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(any_json)
+def test_any_json_is_read_as_it_is(value):
+    try:
+        text = json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half of a character
+        with pytest.raises(NotJson):
+            parse_value(json.dumps(value).encode())
+    else:
+        assert parse_value(text) == parse_value(b"\xef\xbb\xbf" + text) == value
+
+
+@given(st.binary(max_size=40) | st.text('[]{}",:0123456789.eE+-\\u truefalsn', max_size=40).map(str.encode))
+def test_any_bytes_are_json_or_said_to_be_none(data):
+    try:
+        value = parse_value(data)
+    except NotJson:
+        return
+    assert parse_value(json.dumps(value).encode()) == value

@@ -91,16 +91,15 @@ class _Supervisor:
         log.info("stopped")
 
     async def _run_workers(self, numbers: range) -> None:
-        async with asyncio.TaskGroup() as starting:
-            tasks = [starting.create_task(self._start(number)) for number in numbers]
-        if self._stopping.is_set():
-            return
-        say_listening(tasks[0].result())
-        log.info("workers started", workers=len(tasks))
-        async with asyncio.TaskGroup() as keeping:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._drain())
+            listening = await asyncio.gather(*[self._start(number) for number in numbers])
+            if self._stopping.is_set():
+                return
+            say_listening(listening[0])
+            log.info("workers started", workers=len(listening))
             for number in numbers:
-                keeping.create_task(self._keep(number))
-            keeping.create_task(self._drain())
+                group.create_task(self._keep(number))
 
     def _with_ports(self) -> Settings:
         """Reserve the ports; return the settings with their numbers."""
@@ -113,7 +112,7 @@ class _Supervisor:
         return self._settings.model_copy(update=changes)
 
     async def _start(self, number: int) -> list[str]:
-        """Start a worker; return what it listens on once it is ready."""
+        """Start a worker; return what it listens on once it is ready, nothing if it is told to stop before."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -194,10 +193,11 @@ class _Supervisor:
         log.info("draining")
         for process in self._workers.values():
             self._tell_to_stop(process)
-        ends = [asyncio.ensure_future(process.wait()) for process in self._workers.values()]
-        _, late = await asyncio.wait(ends, timeout=self._settings.drain_seconds + _PATIENCE_SECONDS)
-        if late:
-            log.warning("workers did not end in time: killing them", workers=len(late))
+        try:
+            async with asyncio.timeout(self._settings.drain_seconds + _PATIENCE_SECONDS):
+                await asyncio.gather(*[process.wait() for process in self._workers.values()])
+        except TimeoutError:
+            log.warning("workers did not end in time: killing them")
             self.kill()
 
 

@@ -178,6 +178,23 @@ def test_workers_that_cannot_start_end_the_service_with_a_sentence(tmp_path: Pat
     assert "with several workers: they share a port" in found.stderr
 
 
+async def test_workers_that_are_told_to_stop_before_they_are_ready_do(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    command = [*Server.program, "serve", "--listen", "127.0.0.1:0", "--workers", "2", "--database-url", NOWHERE]
+    with log.open("w") as writing:
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=writing, text=True)
+    try:
+        await until(lambda: log.read_text().count("waiting for the database") == 2)
+        process.terminate()
+        assert await asyncio.to_thread(process.wait, PATIENCE) == 0
+        assert process.stdout is not None
+        assert process.stdout.read() == "", "it was never ready"
+        assert log.read_text().count("stopped before it was ready") == 2
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def started(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     """Run a server that is expected to end by itself."""
     command = [*Server.program, "serve", "--listen", "127.0.0.1:0", *flags]

@@ -307,6 +307,16 @@ class Load:
         self._enough.set()
         await asyncio.gather(*self._writing)
 
+    async def all_seen(self) -> None:
+        """Return once those who follow the shared traces, and read, have seen all that was acknowledged of them."""
+        followers = [each for each in self.followers if each.trace_id in self.shared and each.reads.is_set()]
+        async with asyncio.timeout(PATIENCE):
+            for follower in followers:
+                last = max(self.records.acknowledged[follower.trace_id].values())
+                while not follower.seen or follower.seen[-1][0] < last:
+                    self._raise_if_failed()
+                    await asyncio.sleep(0.01)
+
     async def finish(self) -> None:
         """End all; return when everybody has seen the end, or will not."""
         await self.stop_writing()

@@ -15,7 +15,11 @@ from followers import PATIENCE, Following
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from postgres import Cluster, Databases
 from server_process import BIN, Server
-from test_acceptance_finding import *  # noqa: F403
+from test_acceptance_finding import (  # noqa: F401
+    test_paths_are_exact_strings,
+    test_the_same_path_uploaded_three_times_gives_the_newest_and_lists_all_three,
+    test_traces_are_listed_newest_first_and_once_whatever_the_page_size,
+)
 from test_acceptance_following import (  # noqa: F401
     test_a_follower_of_a_new_run_sees_both_runs_and_ends_with_the_last,
     test_a_live_follower_ends_at_the_end_and_a_later_one_also_gets_the_late_events,

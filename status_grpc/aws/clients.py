@@ -18,6 +18,7 @@ def aws_client(service: str, *, region: str | None = None, endpoint_url: str | N
     region: else AWS_REGION, AWS_DEFAULT_REGION or the profile's. endpoint_url: else AWS_ENDPOINT_URL or that of AWS.
     Credentials are found as boto3 finds them. Raises botocore's NoRegionError if no region is known.
     """
+    elsewhere = endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     return boto3.session.Session().client(
         service,
         region_name=region or os.environ.get("AWS_REGION") or None,
@@ -28,5 +29,7 @@ def aws_client(service: str, *, region: str | None = None, endpoint_url: str | N
             retries={"mode": "standard", "max_attempts": 4},
             # What is presigned says which headers come with it: with older signatures metadata need not be sent.
             signature_version="s3v4" if service == "s3" else None,
+            # Else what is presigned leads to the global endpoint, which redirects, and refuses those of newer regions.
+            s3=None if elsewhere else {"addressing_style": "virtual"},
         ),
     )

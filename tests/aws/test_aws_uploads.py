@@ -12,6 +12,7 @@ from pipeline_example import shared_client
 
 from status_grpc import configure, flush
 from status_grpc.aws import Uploads
+from status_grpc.aws.clients import aws_client
 from status_grpc.aws.router import uri_as_path
 
 KEY = "raw/blåbær + 100 %/version=1/f.csv"
@@ -61,6 +62,14 @@ def test_the_form_is_good_for_nothing_else(uploads):
     assert {"key": KEY} in conditions
     assert {"x-amz-meta-trace-id": upload.trace_id} in conditions
     assert ["content-length-range", 0, 100] in conditions
+
+
+def test_it_leads_to_the_region_of_the_bucket(aws, monkeypatch):
+    # Nobody is asked to sign.
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    uploads = Uploads(aws_client("s3"), "raw-files")
+    for upload in (uploads.post(KEY, "dataset", "berries/1"), uploads.put(KEY, "dataset", "berries/1")):
+        assert upload.url.startswith("https://raw-files.s3.eu-west-1.amazonaws.com/")
 
 
 def test_the_path_is_the_one_that_the_router_looks_for(bucket, client):

@@ -144,6 +144,15 @@ def test_an_import_that_was_interrupted_goes_on(cli, traces, tmp_path, trace_id)
     assert "with other content" in run.json_lines[0]["error"]
 
 
+def test_the_event_that_says_started_begins_its_trace_whatever_its_time(cli, traces, trace_id):
+    early = event(trace_id, 1, domain="N/A", domain_id=None)
+    text = "\n".join(json.dumps(said) for said in (early, event(trace_id, 2, trace_status="STARTED")))
+    assert cli("import", "--dynamodb-export", "-", stdin=text).code == 0
+    history = traces.client.get_trace(trace_id)
+    assert [said.trace_status for said in history.events] == ["STARTED", "CONTINUE"]
+    assert (history.trace.domain, history.trace.domain_id) == ("dataset", "old/1")
+
+
 def test_a_trace_without_its_first_event_is_recorded_all_the_same(cli, traces, trace_id):
     lines = [event(trace_id, minute, domain_id=None, trace_event_id=None) for minute in (1, 2)]
     text = "\n".join(map(json.dumps, lines))

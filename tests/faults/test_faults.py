@@ -66,6 +66,21 @@ async def test_all_servers_are_killed_at_once(
     await finished(load, "all servers killed")
 
 
+async def test_replicas_are_replaced_one_after_the_other(
+    engine: Engine, start_server: StartServer, start_load: StartLoad, rounds: Rounds
+) -> None:
+    """As in a rolling upgrade: each is told to stop, drains, and a new one takes its place."""
+    servers = [start_server(engine.url) for _ in range(2)]
+    load = await start_load(*servers)
+    for _ in rounds(1):
+        for server in servers:
+            await load.more(60)
+            assert await asyncio.to_thread(server.stop) == 0
+            await asyncio.to_thread(server.start)
+    await load.more()
+    await finished(load, "replicas replaced")
+
+
 async def test_a_worker_is_killed(
     engine: Engine, start_server: StartServer, start_load: StartLoad, rounds: Rounds
 ) -> None:

@@ -131,6 +131,16 @@ async def test_versions_meet_themselves_and_what_has_none(store: Store, lineage:
     assert (len(page.edges), page.truncated) == (4, True), "what two versions share counts once"
 
 
+async def test_what_is_found_in_two_ways_takes_no_room_from_what_is_found_in_one(
+    store: Store, lineage: Lineage
+) -> None:
+    others = named(*(f"y{n}" for n in range(8)))
+    await store.commit([create(f"w{n}", outputs=named("x")) for n in range(30)])
+    await store.commit([create("v", outputs=others), create("r", inputs=(Dataset("x", "1"), *named("x"), *others))])
+    page = await ask(lineage, query(trace_id="r", max_edges=48))
+    assert (len(page.edges), page.complete, page.truncated) == (10 + 30 + 8, True, False)
+
+
 async def writers(lineage: Lineage, wanted: LineageQuery) -> set[str]:
     edges = (await ask(lineage, wanted)).edges
     assert len({(edge.trace_id, edge.dataset, edge.written) for edge in edges}) == len(edges)

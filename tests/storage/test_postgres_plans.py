@@ -38,7 +38,7 @@ INSERT INTO trace_paths SELECT 'p' || n, true, timestamptz '2026-01-01', 't' || 
 INSERT INTO trace_datasets SELECT 202601, 't' || n, n % 2 = 0, 'k' || n, 'uri' || n % 5000, NULL, 1,
   timestamptz '2026-01-01' + n * interval '1 minute' FROM generate_series(1, 20000) n;
 INSERT INTO feed_lanes SELECT 'lane' || n, now(), 0, NULL FROM generate_series(1, 2000) n;
-INSERT INTO feed_commits SELECT 'lane' || n % 20, n, now(), '{}' FROM generate_series(1, 20000) n;
+INSERT INTO feed_commits SELECT 'lane' || n % 20, n / 20 + 1, now(), '{}' FROM generate_series(0, 199999) n;
 ANALYZE;
 """
 
@@ -160,7 +160,7 @@ async def test_the_change_feed_is_read_on_from_where_it_was_left(
 ) -> None:
     store, explain = store_and_explain
     feed = ChangeFeed(store._database, store.lane)
-    cursor = {f"lane{number}": 1000 for number in range(lanes)}
+    cursor = {f"lane{number}": 9000 for number in range(lanes)}
     # All lanes are asked: they are few. Their commits are many.
     reading, beginning = await explain(feed.read(cursor)), await explain(feed.heads())
     conditions = [scan.get("Index Cond") or scan["Recheck Cond"] for scan in scans_of_commits(reading)]
@@ -169,6 +169,8 @@ async def test_the_change_feed_is_read_on_from_where_it_was_left(
 
 
 def scans_of_commits(plans: Plans) -> list[dict[str, Any]]:
-    scans = [step for plan in plans for step in steps(plan) if step.get("Relation Name") == "feed_commits"]
-    assert len(scans) == len(plans)
+    # Not what the driver asks for itself.
+    of_feed = [plan for plan in plans if "feed_lanes" in plan["statement"]]
+    scans = [step for plan in of_feed for step in steps(plan) if step.get("Relation Name") == "feed_commits"]
+    assert len(scans) == len(of_feed) > 0
     return scans

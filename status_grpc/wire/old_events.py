@@ -212,7 +212,7 @@ def _time_text(time: datetime) -> str:
 
 def exception_text(exception: ExceptionDetail) -> str:
     """Return the exception in one text, as Python prints it: its type and its message, or what there is of them."""
-    return ": ".join(filter(None, (exception.type, exception.message)))
+    return ": ".join(filter(None, (exception.type, exception.message))) or exception.traceback
 
 
 def _error_object(error: ErrorDetail) -> JsonObject:

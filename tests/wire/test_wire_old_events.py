@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from strategies import drafts, json_values
 
 from status_grpc.domain.errors import FieldViolation
-from status_grpc.domain.events import EventDraft
+from status_grpc.domain.events import EventDraft, ExceptionDetail
 from status_grpc.domain.limits import Limits
 from status_grpc.domain.traces import record_first
 from status_grpc.wire.json_values import NotJson, parse_value
@@ -36,6 +36,20 @@ def test_what_is_told_can_be_read_again_and_is_the_same(draft):
         replace(draft, **{name: getattr(read_again, name) for name in draft.__slots__}), "t", "e", now=NOW
     )
     assert old_event(again) == old_event(replace(event, **forgotten))
+
+
+@pytest.mark.parametrize(
+    ("exception", "text"),
+    [
+        (ExceptionDetail("ValueError", "no price", "Traceback ..."), "ValueError: no price"),
+        (ExceptionDetail("KeyboardInterrupt"), "KeyboardInterrupt"),
+        (ExceptionDetail(message="no price"), "no price"),
+        (ExceptionDetail(traceback="Traceback ..."), "Traceback ..."),
+    ],
+)
+def test_an_exception_is_one_text(exception, text):
+    draft = EventDraft(domain="d", domain_id="d", component="c", exception=exception)
+    assert old_event(record_first(draft, "t", "e", now=NOW))["exception"] == text
 
 
 @given(st.dictionaries(st.sampled_from([*EventDraft.__slots__, *OLDER_NAMES, "more"]), json_values))

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from between import Between, between, hangs, raw, says, trickles
 from certificates import Certificates
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from patience import eventually, in_threads
 from real_server import RealServer
@@ -323,8 +323,12 @@ def test_whatever_comes_instead_of_an_answer_is_an_error_of_the_clients_tree(pro
             next(client.follow("x", timeout=0.6))
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before it is recorded", "after it is recorded"])
-@pytest.mark.parametrize("what", sorted(MISDEEDS.keys() - {"413"}))
+@pytest.mark.parametrize(
+    ("what", "after"),
+    [(what, False) for what in sorted(MISDEEDS.keys() - {"413"})]
+    # The worst case: it was recorded, and the answer is lost.
+    + [(what, True) for what in ("503", "403", "hung up", "never")],
+)
 def test_steps_are_not_hurt_and_nothing_is_lost_or_twice(
     proxy: Between, by_grpc: StatusClient, what: str, after: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -592,6 +596,7 @@ _ERRORS = st.fixed_dictionaries(
 )
 
 
+@settings(max_examples=50)
 @given(st.integers(100, 999), st.binary(max_size=60) | _ERRORS.map(lambda e: json.dumps(e).encode()), st.text())
 def test_any_answer_is_an_error_of_the_tree(status: int, body: bytes, retry_after: str) -> None:
     headers = Headers()
@@ -599,11 +604,13 @@ def test_any_answer_is_an_error_of_the_tree(status: int, body: bytes, retry_afte
     assert isinstance(answered_error(status, http.client.responses.get(status, ""), headers, body), StatusError)
 
 
+@settings(max_examples=50)
 @given(_ERRORS)
 def test_any_error_in_a_stream_is_one_of_the_tree(error: dict[str, Any]) -> None:
     assert isinstance(connect_error(error), StatusError)
 
 
+@settings(max_examples=50)
 @given(st.binary(max_size=60) | _JSON.map(lambda value: json.dumps(value).encode()))
 def test_any_body_is_a_message_or_an_internal_error(body: bytes) -> None:
     try:

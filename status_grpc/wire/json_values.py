@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from status_grpc.domain.errors import FieldViolation
+from status_grpc.domain.limits import Limits
 
 
 class NotJson(Exception):
@@ -48,43 +49,71 @@ def _finite(text: str) -> float:
     return number
 
 
-def check_value(path: str, value: Any, depth: int, violations: list[FieldViolation]) -> None:
+#: How many bytes each value takes at least as a message: in a list an empty text does, or null.
+_LEAST_BYTES = 4
+
+
+def check_value(path: str, value: Any, limits: Limits, violations: list[FieldViolation]) -> None:
     """Add what keeps a JSON value from being stored and told over gRPC.
 
-    `depth` is how many levels of objects and lists are allowed, the value itself included.
+    It may have `json_depth` levels of objects and lists, itself included, and no more values than fit into an event:
+    encoding it to see how large it is would take long and much memory.
     """
-    found = _find_bad(value, depth)
-    if found is not None:
-        place, description = found
-        violations.append(FieldViolation(f"{path}{place}"[:500], description))
+    try:
+        _Check(limits.event_bytes // _LEAST_BYTES).value(value, limits.json_depth)
+    except _Bad as bad:
+        violations.append(FieldViolation(f"{path}{bad.place}"[:500], bad.description))
 
 
-def _find_bad(value: Any, depth: int) -> tuple[str, str] | None:
-    """Return where the first bad value is, and what is wrong with it."""
-    if isinstance(value, str):
-        return ("", "must not contain U+0000") if "\0" in value else None
-    if isinstance(value, dict | list) and depth <= 0:
-        return "", "is nested too deep"
-    if isinstance(value, dict):
-        return _find_bad_member(value, depth)
-    if isinstance(value, list):
+class _Bad(Exception):
+    """A value that cannot be stored: where it is, and what is wrong with it."""
+
+    def __init__(self, description: str, place: str = "") -> None:
+        super().__init__(description)
+        self.description = description
+        self.place = place
+
+
+class _Check:
+    """Looks at one value, and at all that are in it."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def value(self, value: Any, depth: int) -> None:
+        """Raise _Bad for the first value that cannot be stored."""
+        self._left -= 1
+        if self._left < 0:
+            raise _Bad("has more values than fit into an event")
+        if isinstance(value, str):
+            if "\0" in value:
+                raise _Bad("must not contain U+0000")
+        elif isinstance(value, dict):
+            self._object(value, depth)
+        elif isinstance(value, list):
+            self._list(value, depth)
+        elif isinstance(value, int):
+            try:
+                float(value)
+            except OverflowError:
+                raise _Bad("is larger than any double") from None
+
+    def _object(self, value: dict[str, Any], depth: int) -> None:
+        if depth <= 0:
+            raise _Bad("is nested too deep")
+        for key, item in value.items():
+            if "\0" in key:
+                raise _Bad("has a key that contains U+0000")
+            try:
+                self.value(item, depth - 1)
+            except _Bad as bad:
+                raise _Bad(bad.description, f".{key}{bad.place}"[:500]) from None
+
+    def _list(self, value: list[Any], depth: int) -> None:
+        if depth <= 0:
+            raise _Bad("is nested too deep")
         for index, item in enumerate(value):
-            found = _find_bad(item, depth - 1)
-            if found is not None:
-                return f"[{index}]{found[0]}", found[1]
-    elif isinstance(value, int):
-        try:
-            float(value)
-        except OverflowError:
-            return "", "is larger than any double"
-    return None
-
-
-def _find_bad_member(value: dict[str, Any], depth: int) -> tuple[str, str] | None:
-    for key, item in value.items():
-        if "\0" in key:
-            return "", "has a key that contains U+0000"
-        found = _find_bad(item, depth - 1)
-        if found is not None:
-            return f".{key}{found[0]}", found[1]
-    return None
+            try:
+                self.value(item, depth - 1)
+            except _Bad as bad:
+                raise _Bad(bad.description, f"[{index}]{bad.place}"[:500]) from None

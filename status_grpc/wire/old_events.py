@@ -66,6 +66,10 @@ def read_old_event(
         if said.get(name) in (None, ""):
             violations.append(FieldViolation(f"event.{name}", "is required"))
     fields: dict[str, Any] = {}
+    reported = said.get("errors")
+    if isinstance(reported, list) and len(reported) > limits.errors_per_event:
+        excess = f"has {len(said.pop('errors'))} entries, more than {limits.errors_per_event}"
+        violations.append(FieldViolation("event.errors", excess))
     for name, read in _READERS.items():
         if name in said:
             try:
@@ -76,9 +80,9 @@ def read_old_event(
         fields["exception"] = _cut(fields["exception"], limits)
     draft = EventDraft(**fields)
     for name in ("status_body", "meta"):
-        check_value(f"event.{name}", getattr(draft, name), limits.json_depth, violations)
+        check_value(f"event.{name}", getattr(draft, name), limits, violations)
     for index, detail in enumerate(draft.errors):
-        check_value(f"event.errors[{index}]", detail.details, limits.json_depth, violations)
+        check_value(f"event.errors[{index}]", detail.details, limits, violations)
     return draft
 
 

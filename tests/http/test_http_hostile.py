@@ -119,6 +119,8 @@ BAD_FIELDS = [
     ("status_body", {"a\0": "b"}),
     ("status_body", {"a": json.loads("[" * 30 + "]" * 30)}),
     ("status_body", {"a": 10**400}),
+    ("status_body", {"a": [0] * 300_000}),
+    ("errors", [{"message": {"a": ""}}] * 190_000),
     ("meta", json.loads('{"a":' * 30 + "1" + "}" * 30)),
 ]
 

@@ -97,8 +97,9 @@ class LineageStore:
             (edges.bucket == trace_keys.c.bucket) & (edges.trace_id == trace_keys.c.trace_id),
             edges.dataset_key,
         )
-        ids = database.keys(("trace_id", sa.Text()))
         columns = traces.c
+        self._bucket = sa.select(columns.bucket).where(columns.trace_id == sa.bindparam("trace_id"))
+        ids = database.keys(("trace_id", sa.Text()))
         self._traces = sa.select(
             columns.trace_id,
             columns.domain,
@@ -156,29 +157,27 @@ class LineageStore:
 
     async def key_of(self, trace_id: str) -> TraceKey | None:
         """Return the key of a trace, or None when there is none."""
-        statement = sa.select(traces.c.bucket).where(traces.c.trace_id == trace_id)
-        bucket = await self._database.read(lambda connection: connection.scalar(statement))
-        return None if bucket is None else TraceKey(bucket, trace_id)
+        parameters = {"trace_id": trace_id}
+        rows = await self._database.read(lambda connection: self._database.fetch(connection, self._bucket, parameters))
+        return TraceKey(rows[0][0], trace_id) if rows else None
 
     async def traces(self, trace_ids: Sequence[str]) -> dict[str, LineageTrace]:
         """Return what there is to tell of these traces, by their ids."""
-        codec = self._codec
         parameters = self._database.key_parameters([[trace_id] for trace_id in trace_ids])
+        rows = await self._database.read(lambda connection: self._database.fetch(connection, self._traces, parameters))
+        return {row[0]: self._trace(row) for row in rows}
 
-        def work(connection: sa.Connection) -> dict[str, LineageTrace]:
-            return {
-                row.trace_id: LineageTrace(
-                    trace_id=row.trace_id,
-                    domain=row.domain,
-                    domain_id=row.domain_id,
-                    trace_status=TraceStatus(row.trace_status),
-                    trace_event_status=TraceEventStatus(row.trace_event_status),
-                    done=bool(row.done),
-                    create_time=codec.time_out(row.create_time),
-                    finish_time=codec.time_out(row.finish_time) if row.finish_time else None,
-                    component=row.component or "",
-                )
-                for row in connection.execute(self._traces, parameters)
-            }
-
-        return await self._database.read(work)
+    def _trace(self, row: Sequence[Any]) -> LineageTrace:
+        trace_id, domain, domain_id, trace_status, trace_event_status, done, create_time, finish_time, component = row
+        time_out = self._codec.time_out
+        return LineageTrace(
+            trace_id=trace_id,
+            domain=domain,
+            domain_id=domain_id,
+            trace_status=TraceStatus(trace_status),
+            trace_event_status=TraceEventStatus(trace_event_status),
+            done=bool(done),
+            create_time=time_out(create_time),
+            finish_time=time_out(finish_time) if finish_time else None,
+            component=component or "",
+        )

@@ -126,6 +126,7 @@ class Lane:
             transaction.execute(self._insert_lane, (self.lane_id, now, 0, None))
         values = (self.lane_id, self.number + 1, now, orjson.dumps(changes).decode())
         transaction.execute(self._insert_commit, values)
+        transaction.flush()
         self._written = True
 
     def abandon(self, lane_id: str) -> None:

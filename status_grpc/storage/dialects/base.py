@@ -148,7 +148,14 @@ class Transaction(ABC):
 
     @abstractmethod
     def execute(self, sql: str, values: tuple[Any, ...]) -> None:
-        """Execute a statement that was compiled for this database, with its parameters in order."""
+        """Execute a statement that was compiled for this database, with its parameters in order.
+
+        It may be put off to the next `flush` or `fetch`, and then fails there.
+        """
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Execute what was put off."""
 
     def execute_each(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Execute it for each of many rows of parameters."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC
+from functools import cache
 from typing import Any, NoReturn
 
 import asyncpg
@@ -136,6 +138,7 @@ class PostgresDatabase(Database):
             with _PostgresTransaction(connection, self._begin, self._prepare) as transaction:
                 decided = decide(look_up(transaction))
                 store(transaction, decided)
+                transaction.flush()
                 return decided
 
         async def attempt() -> U:
@@ -206,6 +209,9 @@ class PostgresDatabase(Database):
         return statement.order_by(traces.c.trace_id).with_for_update(of=traces)
 
 
+_PARAMETER = re.compile(r"\$(\d+)")
+
+
 class _PostgresTransaction(Transaction):
     """A transaction by the driver itself: SQLAlchemy's way to it costs more than most statements do.
 
@@ -217,6 +223,7 @@ class _PostgresTransaction(Transaction):
         self._run = connection.connection.dbapi_connection.run_async  # type: ignore[union-attr]
         self._begin = begin
         self._prepare = prepare
+        self._writes: list[tuple[str, tuple[Any, ...]]] = []
 
     def __enter__(self) -> _PostgresTransaction:
         try:
@@ -235,12 +242,44 @@ class _PostgresTransaction(Transaction):
                 raise
 
     def fetch(self, statement: sa.Select[Any], parameters: dict[str, Any]) -> list[Sequence[Any]]:
+        self.flush()
         sql, names, _ = self._prepare(statement)
         rows: list[Sequence[Any]] = self._run(lambda driver: driver.fetch(sql, *[parameters[name] for name in names]))
         return rows
 
     def execute(self, sql: str, values: tuple[Any, ...]) -> None:
-        self._run(lambda driver: driver.execute(sql, *values))
+        self._writes.append((sql, values))
+
+    def flush(self) -> None:
+        # All of it in one round trip: none of it depends on the rest.
+        if self._writes:
+            sql = _together(tuple(sql for sql, _ in self._writes))
+            values = [value for _, values in self._writes for value in values]
+            self._writes.clear()
+            self._run(lambda driver: driver.execute(sql, *values))
+
+
+@cache
+def _together(statements: tuple[str, ...]) -> str:
+    """Return one statement that does what these do; its parameters are theirs, one after another."""
+    *parts, last = _renumbered(statements)
+    if not parts:
+        return last
+    return f"WITH {', '.join(f'part_{number} AS ({part})' for number, part in enumerate(parts))} {last}"
+
+
+def _renumbered(statements: Iterable[str]) -> Iterator[str]:
+    before = 0
+    for sql in statements:
+        own = 0
+
+        def shifted(match: re.Match[str], before: int = before) -> str:
+            nonlocal own
+            own = max(own, int(match[1]))
+            return f"${before + int(match[1])}"
+
+        yield _PARAMETER.sub(shifted, sql)
+        before += own
 
 
 class _NotBegunError(Exception):

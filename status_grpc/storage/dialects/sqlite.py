@@ -292,6 +292,9 @@ class _SqliteTransaction(Transaction):
     def execute(self, sql: str, values: tuple[Any, ...]) -> None:
         self._connection.execute(sql, values)
 
+    def flush(self) -> None:
+        pass
+
     def execute_each(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         self._connection.executemany(sql, rows)
 

@@ -44,6 +44,10 @@ class Server:
         self._stop()
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def cpu(self) -> float:
         """The seconds of CPU that the server has used, all its processes; 0 where /proc does not tell."""
         try:

@@ -129,9 +129,8 @@ class Database(ABC):
     def of_each(self, keys: sa.FromClause, rows: sa.Select[Any], most: sa.BindParameter[int]) -> sa.Select[Any]:
         """Return the rows that `rows` finds for each of the keys, to whose columns it refers; `most` rows in all.
 
-        Both databases take the keys in their order and stop when they have enough: to sort, they would have to find all.
-
-        The order and the limit of `rows` hold for each key: what there is beyond the limit is not read.
+        The order and the limit of `rows` hold for each key: what there is beyond the limit is not read. Both databases
+        take the keys in their order, and stop when they have enough: to sort, they would have to find all.
         """
 
     @abstractmethod

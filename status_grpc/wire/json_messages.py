@@ -21,6 +21,10 @@ M = TypeVar("M", bound=Message)
 #: The key of TraceEvent.encodings under which its JSON is kept.
 _JSON = "tracestatus.v1 json"
 
+#: How many values a request may hold: each takes some microseconds, in which the server does nothing else. So many of
+#: the smallest are in the largest event.
+_MOST_VALUES = 262_144
+
 _IN_FIELD = re.compile(r"Failed to parse (\w+) field: ")
 _UNKNOWN = re.compile(r'Message type "[\w.]+" has no field named "(.*?)" at ', re.DOTALL)
 #: Characters that JSON allows in a text, and that end a line for some who read line by line.
@@ -44,6 +48,8 @@ def parse_json(kind: type[M], data: bytes) -> M | Malformed[M]:
         return Malformed(FieldViolation("request", "is not JSON, or nested too deep"))
     if not isinstance(value, dict):
         return Malformed(FieldViolation("request", "must be a JSON object"))
+    if _has_too_many(value):
+        return Malformed(FieldViolation("request", f"has more than {_MOST_VALUES} values: use binary messages"))
     try:
         return json_format.ParseDict(value, kind())
     except (json_format.ParseError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
@@ -89,6 +95,21 @@ def _dumps(value: object) -> bytes:
     for separator, escape in _SEPARATORS:
         text = text.replace(separator, escape)
     return text.encode()
+
+
+def _has_too_many(value: object) -> bool:
+    """Return whether there are more values in it than can be parsed while others wait."""
+    count, left = 0, [value]
+    while left:
+        item = left.pop()
+        count += 1
+        if isinstance(item, dict):
+            left.extend(item.values())
+        elif isinstance(item, list):
+            left.extend(item)
+        if count + len(left) > _MOST_VALUES:
+            return True
+    return False
 
 
 class _Repeated(Exception):

@@ -160,6 +160,16 @@ def test_an_event_is_as_large_as_over_grpc(http):
     assert http.post(f"/status/{trace_id}", json=update(status_body={"x": "x" * 1_000_000})).status_code == 200
 
 
+@pytest.mark.parametrize("values", [b"0," * 2_000_000, b"[[[[]]]]," * 450_000])
+def test_a_connect_request_with_very_many_values_keeps_nobody_waiting(http, values):
+    body = b'{"event":{"statusBody":{"a":[' + values + b"0]}}}"
+    answer = http.post(
+        "/tracestatus.v1.StatusService/Create", content=body, headers={"content-type": "application/json"}
+    )
+    assert answer.status_code == 400
+    assert "has more than 262144 values" in answer.json()["message"]
+
+
 def test_a_body_of_50_megabytes_is_read_to_its_end_and_refused(gateway, http):
     created(http)
     before = gateway.memory()

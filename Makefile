@@ -28,8 +28,9 @@ demo: $(READY) ## run a pipeline and follow it to its end, on a server and a dat
 serve: $(READY) ## run the server on 127.0.0.1:50051 with status-grpc.db in this folder
 	$(BIN)/status-grpc serve
 
+# More processes than the two cores that they are made for: many tests wait for something most of the time.
 test: $(READY) $(OLD_CLIENTS) ## run all tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 4
 
 # The clients of the older status service, as they are published. No environment can have both: okdata-aws 6 wants
 # okdata-sdk < 4, okdata-cli 6 wants >= 4.1.

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 from postgres import Cluster, Databases, own_cluster, shared_databases
 
-# No deadline: a busy machine is no defect. A failing example is printed in a form that can be pasted into a test.
-settings.register_profile("default", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+# No deadline: a busy machine is no defect. A failing example is printed in a form that can be pasted into a test. Other
+# examples each time: many runs look at more than one long one. STATUS_GRPC_LONG_TESTS=1 looks at more at once.
+settings.register_profile(
+    "default",
+    max_examples=500 if os.environ.get("STATUS_GRPC_LONG_TESTS") else 40,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("default")
 
 

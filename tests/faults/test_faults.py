@@ -43,7 +43,7 @@ async def test_a_replica_is_killed(
     load = await start_load(*servers)
     await load.more()
     load.paused.reads.clear()
-    for _ in rounds(2):
+    for _ in rounds(1):
         killed = random.choice(servers)
         killed.kill()
         await load.more(20)  # of the other one
@@ -57,7 +57,7 @@ async def test_all_servers_are_killed_at_once(
 ) -> None:
     servers = [start_server(engine.url) for _ in range(2)]
     load = await start_load(*servers)
-    for _ in rounds(2):
+    for _ in rounds(1):
         await load.more()
         for server in servers:
             server.kill()
@@ -86,7 +86,7 @@ async def test_a_worker_is_killed(
 ) -> None:
     server = start_server(engine.url, "--workers", "2")
     load = await start_load(server)
-    for _ in rounds(2):
+    for _ in rounds(1):
         await load.more()
         workers = server.workers()
         os.kill(random.choice(workers), signal.SIGKILL)
@@ -104,7 +104,7 @@ async def test_postgresql_is_stopped_as_by_a_crash(
     url = postgresql_cluster.url.render_as_string(hide_password=False)
     await migrated(url)
     load = await start_load(*[start_server(url) for _ in range(2)])
-    for _ in rounds(2):
+    for _ in rounds(1):
         await load.more()
         await asyncio.to_thread(postgresql_cluster.stop)
         await asyncio.sleep(random.random())
@@ -130,7 +130,7 @@ async def test_connections_are_lost_in_the_middle_of_a_commit(
     proxy, through = await proxied(postgresql_url)
     try:
         load = await start_load(*[await asyncio.to_thread(start_server, through) for _ in range(2)])
-        for number in rounds(10):
+        for number in rounds(5):
             await load.more(20)
             async with asyncio.timeout(PATIENCE):
                 await proxy.lose_commit(forwarded=number % 2 == 0)
@@ -178,7 +178,7 @@ async def test_a_replica_freezes_at_any_moment_and_wakes(
 ) -> None:
     servers = [start_server(engine.url) for _ in range(2)]
     load = await start_load(*servers)
-    for _ in rounds(2):
+    for _ in rounds(1):
         await load.more()
         frozen = random.choice(servers)
         frozen.freeze()

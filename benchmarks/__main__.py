@@ -19,7 +19,7 @@ from benchmarks.servers import start_baseline
 WRITES = "events of about 300 bytes without trace_event_id (the server mints it), over min(8, concurrency) connections"
 EXTENTS = {
     "quick": Settings("quick", seconds=0.6, repetitions=3),
-    "full": Settings("full", seconds=1.5, repetitions=3),
+    "full": Settings("full", seconds=1.0, repetitions=3),
     "long": Settings("long", seconds=3.0, repetitions=5),
 }
 

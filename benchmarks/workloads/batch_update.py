@@ -22,7 +22,7 @@ def run(bench: Bench) -> Iterator[Row]:
     echo = bench.sized(Job(bench.baseline.address, ECHO_UPDATE, bodies, 64))
     for engine in (SQLITE, POSTGRESQL):
         with bench.service(engine) as service:
-            for concurrency in CONCURRENCY:
+            for concurrency in CONCURRENCY[1:2] if bench.settings.extent == "quick" else CONCURRENCY:
                 yield measure(bench, service, engine, echo, concurrency)
 
 

@@ -19,11 +19,15 @@ BARS = {(SQLITE, 64): (0.5, "0.75"), (POSTGRESQL, 64): (0.45, "0.7")}
 
 
 def run(bench: Bench) -> Iterator[Row]:
+    quick = bench.settings.extent == "quick"
     for engine in (SQLITE, POSTGRESQL):
         with bench.service(engine) as service:
-            for concurrency in CONCURRENCY:
+            for concurrency in CONCURRENCY[-1:] if quick else CONCURRENCY:
                 yield measure(bench, service, engine, concurrency)
-            yield mixed(bench, service, engine)
+            if not quick:
+                yield mixed(bench, service, engine)
+    if quick:
+        return
     for engine in (SQLITE, POSTGRESQL):
         yield from two_workers(bench, engine)
 

@@ -39,7 +39,10 @@ def arguments() -> argparse.Namespace:
         "--json", type=Path, metavar="FILE", help="also write everything, raw repetitions included, to FILE"
     )
     parser.add_argument(
-        "--document", type=Path, metavar="FILE", help="put the table into this document, and pictures into its folder"
+        "--document",
+        type=Path,
+        metavar="FILE",
+        help="put the table into this, pictures into its folder",
     )
     parser.add_argument(
         "--only", metavar="NAMES", default="", help=f"only these workloads, with commas between ({names})"
@@ -107,7 +110,7 @@ def main() -> int:
         report.write_json(given.json, facts, rows, failures)
     if given.document:
         report.insert(given.document, report.markdown(rows, facts))
-        pictures.draw(given.document.parent, rows)
+        pictures.draw(given.document.with_suffix(""), rows)
     return 1 if failures or any(row.must and not row.met for row in rows) else 0
 
 

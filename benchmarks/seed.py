@@ -12,7 +12,8 @@ from status_grpc.storage.schema import upgrade
 from status_grpc.storage.store import Store
 
 EVENTS_PER_TRACE = 10
-DATASETS = 1_000
+#: How often a dataset is uploaded: it has as many traces in a small database as in a large one.
+TRACES_PER_DATASET = 100
 _TRACES_PER_TRANSACTION = 50
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 _HASH = "0" * 32
@@ -24,11 +25,11 @@ def trace_id(number: int) -> str:
 
 
 def path(number: int) -> str:
-    return f"raw/green/benchmark-dataset-{number % DATASETS}/version=1/edition={number:09d}/test.json"
+    return f"raw/green/{domain_id(number)}/edition={number:09d}/test.json"
 
 
 def domain_id(number: int) -> str:
-    return f"benchmark-dataset-{number % DATASETS}/1"
+    return f"benchmark-dataset-{number // TRACES_PER_DATASET}/1"
 
 
 def seed(url: str, events: int) -> None:

@@ -80,8 +80,13 @@ _LIMITS = Limits()
 
 def says_lineage(event: EventDraft | TraceEvent) -> bool:
     """Return whether an event may say what it has read or written: most say nothing, and this is what that costs."""
+    if event.inputs or event.outputs:
+        return True
     body = event.status_body
-    return bool(event.inputs or event.outputs or (body and not CONVENTION_KEYS.isdisjoint(body)))
+    if not body or CONVENTION_KEYS.isdisjoint(body):
+        return False
+    # A number of files, as some programs say it, names none.
+    return any(isinstance(body[key], str | dict | list) for key in CONVENTION_KEYS.intersection(body))
 
 
 def datasets_of(

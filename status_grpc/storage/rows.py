@@ -35,20 +35,26 @@ def bucket_of(create_time: datetime) -> int:
 
 
 def to_json(value: Any) -> str:
-    """Return the value as JSON text; integers of any size stay exact, and a float is a float when it is read again."""
+    """Return the value as JSON text; integers of any size stay exact."""
     try:
-        text = orjson.dumps(value).decode()
+        return orjson.dumps(value).decode()
     except TypeError:  # orjson stops at 64 bits
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return _TOKEN.sub(_without_exponent, text) if _EXPONENT.search(text) else text
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-# PostgreSQL keeps 1e22 as an integer, with what was rounded away as zeros: large floats are written out.
+def without_exponents(text: str) -> str:
+    """Return a JSON text whose large floats are written out.
+
+    PostgreSQL keeps 1e22 as an integer, with what was rounded away as zeros.
+    """
+    return _TOKEN.sub(_written_out, text) if _EXPONENT.search(text) else text
+
+
 _EXPONENT = re.compile(r"\d[eE]\+?\d+(?:[],}]|$)")
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|(-?\d+(?:\.\d+)?[eE]\+?\d+)')
 
 
-def _without_exponent(token: re.Match[str]) -> str:
+def _written_out(token: re.Match[str]) -> str:
     return f"{float(token[1]):.1f}" if token[1] else token[0]
 
 
@@ -80,9 +86,15 @@ CHANGING_COLUMNS = (
 class RowCodec:
     """Converts rows for one dialect."""
 
-    def __init__(self, time_in: Callable[[datetime], Any], time_out: Callable[[Any], datetime]) -> None:
+    def __init__(
+        self,
+        time_in: Callable[[datetime], Any],
+        time_out: Callable[[Any], datetime],
+        json_in: Callable[[Any], str] = to_json,
+    ) -> None:
         self.time_in = time_in
         self.time_out = time_out
+        self.json_in = json_in
 
     def new_trace_row(self, trace: Trace) -> tuple[Any, ...]:
         """Return the row of a trace, in the order of the columns of `traces`."""
@@ -203,7 +215,7 @@ class RowCodec:
 
         `encoded_bytes` is the size it was received with; the row gets an upper bound of the size it is answered with.
         """
-        time_in = self.time_in
+        time_in, json_in = self.time_in, self.json_in
         return (
             bucket,
             event.trace_id,
@@ -226,10 +238,10 @@ class RowCodec:
             event.duration // _MICROSECOND if event.duration is not None else None,
             event.step_id or None,
             event.attempt or None,
-            to_json(event.status_body) if event.status_body is not None else None,
-            to_json(event.meta) if event.meta is not None else None,
+            json_in(event.status_body) if event.status_body is not None else None,
+            json_in(event.meta) if event.meta is not None else None,
             to_json(_exception_json(event.exception)) if event.exception else None,
-            to_json([_error_json(error) for error in event.errors]) if event.errors else None,
+            json_in([_error_json(error) for error in event.errors]) if event.errors else None,
             to_json([_dataset_json(dataset) for dataset in event.inputs]) if event.inputs else None,
             to_json([_dataset_json(dataset) for dataset in event.outputs]) if event.outputs else None,
         )

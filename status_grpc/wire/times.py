@@ -17,6 +17,9 @@ _LAST_SECOND = 253_402_300_799
 _LONGEST_SECONDS = 315_576_000_000
 _NANOS = 1_000_000_000
 
+#: The time that was last encoded, and its message.
+_last: tuple[datetime | None, Timestamp] = None, Timestamp()
+
 
 def decode_time(path: str, message: Timestamp, violations: list[FieldViolation]) -> datetime | None:
     """Return the time, cut to the microsecond; None (and a violation) when it is out of range."""
@@ -40,9 +43,15 @@ def decode_duration(path: str, message: Duration, violations: list[FieldViolatio
 
 
 def encode_time(time: datetime) -> Timestamp:
-    """Return the time as a message. It must be timezone-aware."""
-    since = time - _EPOCH
-    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1000)
+    """Return the time as a message, not to be changed. It must be timezone-aware."""
+    # All that one transaction records carries the very same time, in several places each.
+    global _last
+    last, message = _last
+    if last is not time:
+        since = time - _EPOCH
+        message = Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1000)
+        _last = time, message
+    return message
 
 
 def encode_duration(duration: timedelta) -> Duration:

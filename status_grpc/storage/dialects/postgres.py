@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from status_grpc.storage.dialects.base import Database, Prepared, T, Transaction, U, Work, unavailable, uninterrupted
-from status_grpc.storage.rows import RowCodec
+from status_grpc.storage.rows import RowCodec, to_json, without_exponents
 from status_grpc.storage.tables import traces
 
 
@@ -41,7 +41,11 @@ class PostgresSettings:
 class PostgresDatabase(Database):
     """PostgreSQL through asyncpg: one connection writes, a pool of others reads; several processes share it."""
 
-    codec = RowCodec(time_in=lambda time: time, time_out=lambda value: value.astimezone(UTC))
+    codec = RowCodec(
+        time_in=lambda time: time,
+        time_out=lambda value: value.astimezone(UTC),
+        json_in=lambda value: without_exponents(to_json(value)),
+    )
     upgrades_at_start = False
 
     #: How often a transaction is tried again that lost to another one.

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from types import FrameType
+from typing import TextIO
 
 import click
 
@@ -73,15 +74,19 @@ def _tell(sentence: str, code: int) -> int:
         # What a server says, and the names of files, are texts from elsewhere.
         aside(f"Error: {printable(sentence)}")
     except OSError:
-        pass  # standard error is where the output went: there is nobody to tell
+        _leave(sys.stderr)  # it is where the output went: there is nobody to tell
     return code
+
+
+def _leave(stream: TextIO) -> None:
+    """See to it that what is left in the stream's buffer does not raise once more when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _os_error(error: OSError) -> int:
     if error.filename:
         return _tell(f"{error.filename}: {error.strerror}", USAGE)
-    # What is left in the buffer must not raise once more when the interpreter ends.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _leave(sys.stdout)
     if error.errno == errno.EPIPE:
         return _tell("The output is cut short: nobody reads it any more.", BROKEN_PIPE)
     if error.errno == errno.EIO:

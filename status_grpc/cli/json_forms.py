@@ -19,11 +19,10 @@ from status_grpc.domain.events import (
     ExceptionDetail,
     JsonObject,
     TraceEvent,
-    TraceEventStatus,
-    TraceStatus,
 )
 from status_grpc.domain.lineage import Lineage, LineageDirection, LineageEdge, LineageTrace
 from status_grpc.domain.traces import Failure, ReportedError, Trace
+from status_grpc.wire.status_names import read_event_status, read_trace_status
 from status_grpc.wire.times import milliseconds
 
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)s")
@@ -222,21 +221,6 @@ def _read_object(value: object) -> JsonObject:
     return value
 
 
-def _read_trace_status(value: object) -> TraceStatus:
-    return TraceStatus(_one_of(TraceStatus, "TRACE_STATUS_", value))
-
-
-def _read_event_status(value: object) -> TraceEventStatus:
-    return TraceEventStatus(_one_of(TraceEventStatus, "TRACE_EVENT_STATUS_", value))
-
-
-def _one_of(kind: type[TraceStatus] | type[TraceEventStatus], prefix: str, value: object) -> str:
-    word = str(value).upper().removeprefix(prefix)
-    if word not in kind.__members__:
-        raise ValueError(f"must be one of {', '.join(kind.__members__)}")
-    return word
-
-
 def _read_duration(value: object) -> timedelta:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return timedelta(milliseconds=value)
@@ -302,8 +286,8 @@ _TEXT_FIELDS = (
 _READERS: dict[str, Callable[[object], Any]] = dict.fromkeys(_TEXT_FIELDS, _read_text) | {
     "start_time": read_time,
     "end_time": read_time,
-    "trace_status": _read_trace_status,
-    "trace_event_status": _read_event_status,
+    "trace_status": read_trace_status,
+    "trace_event_status": read_event_status,
     "status_body": _read_object,
     "meta": _read_object,
     "duration": _read_duration,

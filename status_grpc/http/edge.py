@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 
 from starlette.requests import HTTPConnection
 
+from status_grpc.domain.errors import FieldViolation, InvalidArgument
+from status_grpc.domain.events import EventDraft
 from status_grpc.domain.limits import Limits
 from status_grpc.edge.calls import StatusCalls
 from status_grpc.edge.requests import Requests
 from status_grpc.http.upstream import Upstream
 from status_grpc.service.following import Following
 from status_grpc.service.traces import Traces
+from status_grpc.wire.events import with_message
 
 #: How large the head of a request may be, in bytes.
 HEAD_BYTES = 32 * 1024
@@ -60,6 +63,15 @@ class Edge:
     body_room: Room = field(default_factory=lambda: Room(64 * 1024 * 1024))
     #: The older service, for traces that only it knows.
     upstream: Upstream | None = None
+
+
+def with_size(edge: Edge, draft: EventDraft) -> EventDraft:
+    """Return a draft that came as JSON with its size as a message. Raises InvalidArgument if gRPC would not take it."""
+    draft = with_message(draft)
+    size, most = draft.encoded_bytes, edge.limits.event_bytes
+    if size > most:
+        raise InvalidArgument([FieldViolation("body", f"takes {size} bytes as an encoded event, more than {most}")])
+    return draft
 
 
 def caller_of(connection: HTTPConnection) -> str:

@@ -17,9 +17,8 @@ from status_grpc.domain.traces import Trace
 from status_grpc.domain.validation import DraftRules, raise_if_any
 from status_grpc.http.bodies import read_body
 from status_grpc.http.compression import CannotUnpack, unpack
-from status_grpc.http.edge import Edge
+from status_grpc.http.edge import Edge, with_size
 from status_grpc.service.traces import Update
-from status_grpc.wire.events import with_message
 from status_grpc.wire.json_values import NotJson, parse_value
 from status_grpc.wire.openlineage import draft_of
 
@@ -72,11 +71,7 @@ class _Lineage:
         violations: list[FieldViolation] = []
         self._rules.check_create(draft, violations)
         raise_if_any(violations)
-        draft = with_message(draft)
-        size, most = draft.encoded_bytes, self._edge.limits.event_bytes
-        if size > most:
-            raise InvalidArgument([FieldViolation("body", f"takes {size} bytes as an encoded event, more than {most}")])
-        return draft
+        return with_size(self._edge, draft)
 
     async def _record(self, draft: EventDraft) -> dict[str, Any]:
         """Append the event to its trace, or create the trace with it; return where it is."""

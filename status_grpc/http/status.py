@@ -19,11 +19,10 @@ from status_grpc.domain.events import EventDraft, TraceEventStatus, TraceStatus
 from status_grpc.domain.ids import derived_event_id
 from status_grpc.domain.validation import DraftRules, check_id, check_path, raise_if_any
 from status_grpc.http.bodies import read_object, to_json
-from status_grpc.http.edge import Edge
+from status_grpc.http.edge import Edge, with_size
 from status_grpc.http.streaming import BoundedStream
 from status_grpc.service.fingerprint import fingerprint
 from status_grpc.service.traces import TracePage, Update
-from status_grpc.wire.events import with_message
 from status_grpc.wire.old_events import REQUIRED_TO_CREATE, REQUIRED_TO_UPDATE, old_event, read_old_event
 
 #: How many events are read from the store at a time.
@@ -157,11 +156,7 @@ class _Status:
     def _sized(self, draft: EventDraft, violations: list[FieldViolation]) -> EventDraft:
         """Return the draft with its size. Raises InvalidArgument for the violations, or if gRPC would not take it."""
         raise_if_any(violations)
-        draft = with_message(draft)
-        size, most = draft.encoded_bytes, self._edge.limits.event_bytes
-        if size > most:
-            raise InvalidArgument([FieldViolation("body", f"takes {size} bytes as an encoded event, more than {most}")])
-        return draft
+        return with_size(self._edge, draft)
 
 
 def _decoded(path: str) -> str:

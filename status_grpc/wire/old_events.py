@@ -18,11 +18,10 @@ from status_grpc.domain.events import (
     ExceptionDetail,
     JsonObject,
     TraceEvent,
-    TraceEventStatus,
-    TraceStatus,
 )
 from status_grpc.domain.limits import Limits
 from status_grpc.wire.json_values import check_value
+from status_grpc.wire.status_names import read_event_status, read_trace_status
 from status_grpc.wire.times import milliseconds
 
 #: What the fields were called before: accepted, and answered by their newer names.
@@ -106,21 +105,6 @@ def _read_end(value: object) -> datetime | None:
     return None if value == _NOT_SAID else _read_start(value)
 
 
-def _read_trace_status(value: object) -> TraceStatus:
-    return TraceStatus(_one_of(TraceStatus, "TRACE_STATUS_", value))
-
-
-def _read_event_status(value: object) -> TraceEventStatus:
-    return TraceEventStatus(_one_of(TraceEventStatus, "TRACE_EVENT_STATUS_", value))
-
-
-def _one_of(kind: type[TraceStatus] | type[TraceEventStatus], prefix: str, value: object) -> str:
-    word = str(value).upper().removeprefix(prefix)
-    if word not in kind.__members__:
-        raise ValueError(f"must be one of {', '.join(kind.__members__)}")
-    return word
-
-
 def _read_object(value: object) -> JsonObject | None:
     if value == _NOT_SAID:
         return None
@@ -176,8 +160,8 @@ def _read_error(value: object) -> ErrorDetail:
 _READERS: dict[str, Callable[[object], Any]] = dict.fromkeys(_TEXTS, _read_text) | {
     "start_time": _read_start,
     "end_time": _read_end,
-    "trace_status": _read_trace_status,
-    "trace_event_status": _read_event_status,
+    "trace_status": read_trace_status,
+    "trace_event_status": read_event_status,
     "status_body": _read_object,
     "meta": _read_object,
     "duration": _read_duration,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from status_grpc.client.values import Checkpoint
 
 
-class View:
+class View(ABC):
     """What is told while a trace is followed. What is not data, and so for people, goes to standard error."""
 
     def __init__(self) -> None:
@@ -56,9 +57,9 @@ class View:
         """Show the next event."""
         self.sequence = event.sequence
 
+    @abstractmethod
     def end(self, trace: Trace) -> None:
         """Show how the trace ended."""
-        raise NotImplementedError
 
 
 class Lines(View):

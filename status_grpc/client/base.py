@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -15,7 +16,7 @@ from status_grpc.domain.traces import Trace
 ConnectionT = TypeVar("ConnectionT")
 
 
-class ClientBase(Generic[ConnectionT]):
+class ClientBase(ABC, Generic[ConnectionT]):
     """A client: its options and its connection."""
 
     def __init__(
@@ -37,9 +38,9 @@ class ClientBase(Generic[ConnectionT]):
         self.options = client_options({name: value for name, value in locals().items() if name != "self"})
         self._connection = self._connect()
 
+    @abstractmethod
     def _connect(self) -> ConnectionT:
         """Return a new connection. This is where gRPC is loaded."""
-        raise NotImplementedError
 
     def _following(
         self, target: Target, *, after_sequence: int = 0, after_event_id: str = "", timeout: float | None = None

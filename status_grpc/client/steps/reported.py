@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import uuid
+from abc import ABC, abstractmethod
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
 from types import TracebackType
@@ -25,7 +26,7 @@ OnError: TypeAlias = Literal["warn", "raise"]
 _IDENTITY = ("operation", "step_id", "attempt", "user", "domain", "domain_id", "meta")
 
 
-class ReportedScope(Scope):
+class ReportedScope(Scope, ABC):
     """A scope as a context manager, also an asynchronous one, whose beginning and end make events."""
 
     def __init__(self, fields: dict[str, Any], on_error: OnError) -> None:
@@ -54,21 +55,21 @@ class ReportedScope(Scope):
     def _identity(self) -> dict[str, Any]:
         return {name: self.fields.get(name) for name in _IDENTITY} | {"start_time": self._started_at}
 
+    @abstractmethod
     def _first_event(self) -> Ticket | None:
         """Report the beginning, if it is to be reported."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _last_event(self, error: BaseException | None) -> Ticket | None:
         """Report the end."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _waits_at_start(self) -> bool:
         """Whether the beginning waits until its event has arrived."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _waits_at_end(self) -> bool:
         """Whether the end waits until everything that was reported has arrived."""
-        raise NotImplementedError
 
     def _duration(self) -> timedelta:
         return timedelta(seconds=perf_counter() - self._clock)

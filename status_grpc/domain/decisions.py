@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from status_grpc.domain.errors import (
     AlreadyExists,
@@ -77,6 +77,7 @@ class Replayed:
 
     trace: Trace
     sequence: int
+    trace_event_id: str
 
 
 @dataclass(slots=True)
@@ -89,8 +90,7 @@ class Heard:
 Decision: TypeAlias = Recorded | Replayed | Heard | StatusError
 
 
-@dataclass(frozen=True, slots=True)
-class KnownEvent:
+class KnownEvent(NamedTuple):
     """What is remembered of an event's id: where it was recorded and the hash of what its caller sent."""
 
     sequence: int
@@ -183,7 +183,7 @@ class Deciding:
                 f"trace_event_id {command.trace_event_id!r} is event {known.sequence} of trace {command.trace_id!r}, "
                 "with other content"
             )
-        return Replayed(trace, known.sequence)
+        return Replayed(trace, known.sequence, command.trace_event_id)
 
     def _store(
         self, trace: Trace, event: TraceEvent, command: CreateTrace | AppendEvent, after_event_id: str = ""

@@ -128,7 +128,7 @@ def check_id(path: str, value: str, limits: Limits, violations: list[FieldViolat
         violations.append(FieldViolation(path, "is required"))
     elif len(value) > limits.id_length:
         violations.append(_bad_text(path, value, limits.id_length))
-    elif _CONTROL_CHARACTERS.search(value):
+    elif not (value.isascii() and value.isprintable()) and _CONTROL_CHARACTERS.search(value):
         violations.append(FieldViolation(path, "must not contain control characters"))
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from tracestatus.v1 import status_service_pb2 as pb
 
@@ -49,13 +50,14 @@ class StatusCalls:
 
     async def create(self, request: pb.CreateRequest) -> bytes:
         """Start a trace; return a CreateResponse."""
-        draft, expire_time = self._requests.create(request)
-        trace, event = await self._traces.create(draft, expire_time=expire_time)
+        read = partial(self._requests.create, request)
+        trace, event = await self._traces.create_unread(read, size=request.ByteSize())
         return embedded(_TRACE, encode_trace(trace)) + embedded(_EVENT, encode_event(event))
 
     async def update(self, request: pb.UpdateRequest) -> bytes:
         """Append an event; return an UpdateResponse."""
-        trace, event = await self._traces.update(self._requests.update(request))
+        read = partial(self._requests.update, request)
+        trace, event = await self._traces.update_unread(read, size=request.ByteSize())
         return embedded(_TRACE, encode_trace(trace)) + embedded(_EVENT, encode_event(event))
 
     async def batch_update(self, request: pb.BatchUpdateRequest) -> bytes:

@@ -16,7 +16,7 @@ from status_grpc.domain.limits import Limits
 from status_grpc.domain.validation import DraftRules, check_filter, check_id, check_path, raise_if_any
 from status_grpc.service.following import Cursor, Target
 from status_grpc.service.lineage import LineageQuery
-from status_grpc.service.traces import Update
+from status_grpc.service.traces import Creation, Update
 from status_grpc.storage.listing import TraceFilter
 from status_grpc.wire.events import decode_draft, decode_trace_event_status, decode_trace_status
 from status_grpc.wire.lineage import decode_direction
@@ -86,7 +86,7 @@ class Requests:
         self._limits = limits
         self._rules = DraftRules(limits)
 
-    def create(self, request: pb.CreateRequest) -> tuple[EventDraft, datetime | None]:
+    def create(self, request: pb.CreateRequest) -> Creation:
         """Return the first event, with the trace id it shall have (if any), and the trace's expire_time."""
         violations: list[FieldViolation] = []
         draft = self._draft(request.event, violations)
@@ -99,7 +99,7 @@ class Requests:
             draft = replace(draft, trace_id=trace_id)
         expire_time = _time("expire_time", request, violations)
         raise_if_any(violations)
-        return draft, expire_time
+        return Creation(draft, expire_time)
 
     def update(self, request: pb.UpdateRequest) -> Update:
         """Return the event to append, with its conditions."""

@@ -18,7 +18,7 @@ from status_grpc.domain.validation import DraftRules, raise_if_any
 from status_grpc.http.bodies import read_body
 from status_grpc.http.compression import CannotUnpack, unpack
 from status_grpc.http.edge import Edge, with_size
-from status_grpc.service.traces import Update
+from status_grpc.service.traces import Creation, Update
 from status_grpc.wire.json_values import NotJson, parse_value
 from status_grpc.wire.openlineage import draft_of
 
@@ -90,6 +90,6 @@ class _Lineage:
         except TraceNotFound:
             pass
         try:
-            return await traces.create(draft, expire_time=None)
+            return await traces.create(Creation(draft))
         except TraceExists:  # somebody else has just created it
             return await traces.update(Update(draft))

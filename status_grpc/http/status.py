@@ -22,7 +22,7 @@ from status_grpc.http.bodies import read_object, to_json
 from status_grpc.http.edge import Edge, with_size
 from status_grpc.http.streaming import BoundedStream
 from status_grpc.service.fingerprint import fingerprint
-from status_grpc.service.traces import TracePage, Update
+from status_grpc.service.traces import Creation, TracePage, Update
 from status_grpc.wire.old_events import REQUIRED_TO_CREATE, REQUIRED_TO_UPDATE, old_event, read_old_event
 
 #: How many events are read from the store at a time.
@@ -61,7 +61,7 @@ class _Status:
         if not violations:
             self._rules.check_create(draft, violations)
         draft = self._sized(draft, violations)
-        trace, _event = await self._edge.traces.create(draft, expire_time=None)
+        trace, _event = await self._edge.traces.create(Creation(draft))
         return _answer({"trace_id": trace.trace_id})
 
     async def trace(self, request: Request) -> Response:

@@ -8,12 +8,12 @@ from time import perf_counter
 from typing import Any
 
 import grpc
-from grpc_interceptor.server import AsyncServerInterceptor
 
 from status_grpc.domain.errors import Draining, InvalidArgument, StatusError
 from status_grpc.edge.incidents import log_failed, trace_id_of, unforeseen
 from status_grpc.edge.observing import CallObserver
 from status_grpc.rpc.handlers import SERVICE_NAME
+from status_grpc.rpc.wrapping import MethodInterceptor
 from status_grpc.wire.errors import DETAILS_KEY, encode_error
 from status_grpc.wire.parsing import Malformed
 
@@ -25,10 +25,11 @@ _GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
 _CLOSE_TO_DEADLINE = 0.05
 
 
-class CallInterceptor(AsyncServerInterceptor):
+class CallInterceptor(MethodInterceptor):
     """Runs a call and translates how it ended. Nothing ends as UNKNOWN, and no internal text leaves the server."""
 
     def __init__(self, observer: CallObserver | None = None) -> None:
+        super().__init__()
         self._observer = observer
         #: Whether new calls to the service are refused, health checks and reflection aside.
         self.draining = False

@@ -7,20 +7,21 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
-from grpc_interceptor.server import AsyncServerInterceptor
 
 from status_grpc.edge.incidents import trace_id_of
 from status_grpc.edge.spans import CallSpans, set_code
 from status_grpc.rpc.handlers import SERVICE_NAME
 from status_grpc.rpc.interceptor import code_of_abort, code_of_cancel
+from status_grpc.rpc.wrapping import MethodInterceptor
 
 _SERVICE_PREFIX = f"/{SERVICE_NAME}/"
 
 
-class SpanInterceptor(AsyncServerInterceptor):
+class SpanInterceptor(MethodInterceptor):
     """Goes around all other interceptors: an error has become a status by then."""
 
     def __init__(self, spans: CallSpans) -> None:
+        super().__init__()
         self._spans = spans
 
     async def intercept(

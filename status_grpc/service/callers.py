@@ -38,9 +38,13 @@ def _context_of(headers: Mapping[str, str]) -> dict[str, str] | None:
     return context
 
 
-def with_context(draft: EventDraft) -> EventDraft:
+def caller_context() -> Mapping[str, str] | None:
+    """Return the trace context of who calls, None if there is none."""
+    return _caller.get()
+
+
+def with_context(draft: EventDraft, context: Mapping[str, str] | None) -> EventDraft:
     """Return the draft with the caller's trace context in its `meta`, unless the caller has put one there itself."""
-    context = _caller.get()
     if context is None:
         return draft
     meta = draft.meta or {}

@@ -34,9 +34,9 @@ def fingerprint(draft: EventDraft) -> str:
         draft.s3_path,
         draft.duration,
         draft.exception and (draft.exception.type, draft.exception.message, draft.exception.traceback),
-        [(error.message, error.details) for error in draft.errors],
-        [(dataset.uri, dataset.version) for dataset in draft.inputs],
-        [(dataset.uri, dataset.version) for dataset in draft.outputs],
+        draft.errors and [(error.message, error.details) for error in draft.errors],
+        draft.inputs and [(dataset.uri, dataset.version) for dataset in draft.inputs],
+        draft.outputs and [(dataset.uri, dataset.version) for dataset in draft.outputs],
         draft.step_id,
         draft.attempt,
     ]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from status_grpc.domain.decisions import AppendEvent, Beat, CreateTrace, Decision, Heard, Recorded, Replayed
+from status_grpc.domain.decisions import AppendEvent, Beat, Command, CreateTrace, Decision, Heard, Recorded, Replayed
 from status_grpc.domain.errors import PathNotFound, StatusError, TraceNotFound
 from status_grpc.domain.events import EventDraft, TraceEvent
 from status_grpc.domain.ids import mint_event_id, mint_trace_id
 from status_grpc.domain.traces import Trace
-from status_grpc.service.callers import with_context
+from status_grpc.service.callers import caller_context, with_context
 from status_grpc.service.fingerprint import fingerprint
 from status_grpc.storage.group_commit import GroupCommit
 from status_grpc.storage.listing import TraceFilter
@@ -22,6 +22,14 @@ TRACES_PER_PATH = 100
 
 #: How many bytes of encoded events one page holds at most, unless a single event is larger.
 PAGE_BYTES = 3 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class Creation:
+    """The first event of a trace, valid as it stands, with the id that the trace shall have in it, if any."""
+
+    draft: EventDraft
+    expire_time: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -60,20 +68,30 @@ class Traces:
         self._writer = writer
         self._expire_after = None if expire_after_seconds is None else timedelta(seconds=expire_after_seconds)
 
-    async def create(self, draft: EventDraft, *, expire_time: datetime | None) -> tuple[Trace, TraceEvent]:
+    async def create(self, creation: Creation) -> tuple[Trace, TraceEvent]:
         """Start a trace; it gets the draft's trace id, or one that is minted."""
+        return await self._recorded(await self._writer.submit((self._creation(creation, caller_context()),)))
+
+    async def create_unread(self, read: Callable[[], Creation], *, size: int) -> tuple[Trace, TraceEvent]:
+        """Start a trace as `read` says when its turn comes; what it raises is raised. `size` is of what is read."""
+        context = caller_context()
+
+        def command() -> Sequence[Command]:
+            return (self._creation(read(), context),)
+
+        return await self._recorded(await self._writer.submit_unread(command, size=size))
+
+    def _creation(self, creation: Creation, context: Mapping[str, str] | None) -> CreateTrace:
+        draft = creation.draft
         event_id = draft.trace_event_id or mint_event_id()
-        expire_time = expire_time or self._default_expiry()
-        command = CreateTrace(
+        return CreateTrace(
             trace_id=draft.trace_id or mint_trace_id(draft.domain_id, event_id),
             trace_event_id=event_id,
-            draft=with_context(draft),
+            draft=with_context(draft, context),
             content_hash=fingerprint(draft),
-            expire_time=expire_time,
+            expire_time=creation.expire_time or self._default_expiry(),
             retryable=bool(draft.trace_event_id),
         )
-        decisions = await self._writer.submit((command,))
-        return await self._recorded(decisions[0], command)
 
     def _default_expiry(self) -> datetime | None:
         """Return when a run that begins now expires unless its caller says otherwise."""
@@ -81,11 +99,18 @@ class Traces:
 
     async def update(self, update: Update) -> tuple[Trace, TraceEvent]:
         """Append an event to its trace."""
-        command = self._append(update)
-        decisions = await self._writer.submit((command,))
-        return await self._recorded(decisions[0], command)
+        return await self._recorded(await self._writer.submit((self._append(update, caller_context()),)))
 
-    def _append(self, update: Update) -> AppendEvent:
+    async def update_unread(self, read: Callable[[], Update], *, size: int) -> tuple[Trace, TraceEvent]:
+        """Append an event as `read` says when its turn comes; what it raises is raised. `size` is of what is read."""
+        context = caller_context()
+
+        def command() -> Sequence[Command]:
+            return (self._append(read(), context),)
+
+        return await self._recorded(await self._writer.submit_unread(command, size=size))
+
+    def _append(self, update: Update, context: Mapping[str, str] | None) -> AppendEvent:
         draft = update.draft
         expire_time = update.expire_time
         if update.new_run and expire_time is None:
@@ -93,7 +118,7 @@ class Traces:
         return AppendEvent(
             trace_id=draft.trace_id,
             trace_event_id=draft.trace_event_id or mint_event_id(),
-            draft=with_context(draft),
+            draft=with_context(draft, context),
             content_hash=fingerprint(draft),
             expected_sequence=update.expected_sequence,
             new_run=update.new_run,
@@ -105,26 +130,28 @@ class Traces:
         """Append many events in one transaction; each has its own answer, in the order of the updates."""
         if not updates:
             return []
-        commands = [self._append(update) for update in updates]
-        decisions = await self._writer.submit(commands)
-        return [await self._receipt(decision, command) for decision, command in zip(decisions, commands, strict=True)]
+        context = caller_context()
+        decisions = await self._writer.submit([self._append(update, context) for update in updates])
+        results: list[Receipt | StatusError] = []
+        for decision in decisions:
+            if isinstance(decision, StatusError):
+                results.append(decision)
+            elif isinstance(decision, Recorded):
+                results.append(_receipt(decision.event))
+            else:
+                _, event = await self._recorded([decision])
+                results.append(_receipt(event))
+        return results
 
-    async def _receipt(self, decision: Decision, command: AppendEvent) -> Receipt | StatusError:
-        if isinstance(decision, StatusError):
-            return decision
-        if isinstance(decision, Recorded):
-            event = decision.event
-        else:
-            _, event = await self._recorded(decision, command)
-        return Receipt(event.trace_event_id, event.sequence, event.record_time)
-
-    async def _recorded(self, decision: Decision, command: CreateTrace | AppendEvent) -> tuple[Trace, TraceEvent]:
+    async def _recorded(self, decisions: Sequence[Decision]) -> tuple[Trace, TraceEvent]:
+        """Return what the only decision says was recorded, now or before; raise the error that it may be."""
+        (decision,) = decisions
         if isinstance(decision, Recorded):
             return decision.trace, decision.event
         if isinstance(decision, Replayed):
-            event = await self._store.get_event(decision.trace, command.trace_event_id)
+            event = await self._store.get_event(decision.trace, decision.trace_event_id)
             if event is None:
-                raise TraceNotFound(f"trace {command.trace_id!r} was deleted")
+                raise TraceNotFound(f"trace {decision.trace.trace_id!r} was deleted")
             return decision.trace, event
         if isinstance(decision, StatusError):
             raise decision
@@ -160,3 +187,7 @@ class Traces:
     ) -> tuple[list[Trace], tuple[datetime, str] | None]:
         """Return a page of matching traces and the position to go on from (None at the end)."""
         return await self._store.list_traces(wanted, before=before, count=count)
+
+
+def _receipt(event: TraceEvent) -> Receipt:
+    return Receipt(event.trace_event_id, event.sequence, event.record_time)

@@ -1,4 +1,9 @@
-"""Group commit: writes that arrive while a transaction is being committed share the next one."""
+"""Group commit: writes that arrive while a transaction is being committed share the next one.
+
+What arrives one at a time may be left unread until its transaction begins, and is then read together with the others:
+doing one thing to many requests takes a busy server less time than doing many things to one request after another,
+since neither processor nor interpreter has to begin anew with each.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from time import perf_counter
 from typing import Protocol
 
@@ -18,6 +24,7 @@ from status_grpc.domain.errors import Draining, Internal, Overloaded, StatusErro
 log = structlog.get_logger(__name__)
 
 Commit = Callable[[Sequence[Command]], Awaitable[list[Decision]]]
+Read = Callable[[], Sequence[Command]]
 
 
 class CommitObserver(Protocol):
@@ -32,10 +39,13 @@ class _Submission:
     """The commands of one caller: they share a transaction and keep their order."""
 
     commands: Sequence[Command]
+    count: int
     size: int
     answer: asyncio.Future[list[Decision]] = field(repr=False)
     #: When it was submitted, in the time of `perf_counter`; 0 when nobody wants to know.
     submitted: float
+    #: What gives the commands; None once it has.
+    read: Read | None
 
 
 class GroupCommit:
@@ -48,8 +58,13 @@ class GroupCommit:
     #: How much one transaction takes: more would make its callers wait without making anything faster.
     MOST_COMMANDS = 256
     MOST_BYTES = 4 * 1024 * 1024
+    #: How many commands a transaction does not wait to get more of: beyond them, its own cost is small beside theirs.
+    PLENTY_OF_COMMANDS = 96
     #: How long a transaction waits for callers that are about to come back, in seconds. One caller alone never waits.
     PATIENCE_SECONDS = 0.004
+    #: After how many seconds what is unread is read although a transaction still runs: who sent what cannot be
+    #: committed shall not wait for a database that is away.
+    UNREAD_SECONDS = 0.1
 
     def __init__(
         self, commit: Commit, *, queue_commands: int, queue_bytes: int, observer: CommitObserver | None = None
@@ -91,21 +106,32 @@ class GroupCommit:
         Raises Overloaded when the queue is full and Draining after `close`. The future fails with Unavailable when the
         database did; the same commands may then be submitted again.
         """
-        if self._closing:
-            raise Draining
         size = 0
         for command in commands:
             if not isinstance(command, Beat):
                 size += command.draft.encoded_bytes
+        return self._enqueue(commands, len(commands), size, None)
+
+    def submit_unread(self, read: Read, *, size: int) -> asyncio.Future[list[Decision]]:
+        """Return the future decision of the one command that `read` gives, when its transaction begins.
+
+        `size` is about its number of bytes. Raises as `submit` does; what `read` raises is how the future fails.
+        """
+        return self._enqueue((), 1, size, read)
+
+    def _enqueue(
+        self, commands: Sequence[Command], count: int, size: int, read: Read | None
+    ) -> asyncio.Future[list[Decision]]:
+        if self._closing:
+            raise Draining
         if self._queue and (
-            self._queued_commands + len(commands) > self._queue_commands
-            or self._queued_bytes + size > self._queue_bytes
+            self._queued_commands + count > self._queue_commands or self._queued_bytes + size > self._queue_bytes
         ):
             raise Overloaded("too many writes are waiting to be committed; try again shortly")
         answer: asyncio.Future[list[Decision]] = asyncio.get_running_loop().create_future()
         submitted = perf_counter() if self._observer is not None else 0.0
-        self._queue.append(_Submission(commands, size, answer, submitted))
-        self._queued_commands += len(commands)
+        self._queue.append(_Submission(commands, count, size, answer, submitted, read))
+        self._queued_commands += count
         self._queued_bytes += size
         self._wake.set()
         if self._gathered is not None and self._has_enough():
@@ -124,8 +150,20 @@ class GroupCommit:
             await self._gather(active)
             batch = self._take()
             if batch:
+                self._read_queued_soon()
                 await self._commit_batch(batch)
+                self._reading_queued.cancel()
             active = len(batch) + len(self._queue)
+
+    def _read_queued_soon(self) -> None:
+        self._reading_queued = asyncio.get_running_loop().call_later(self.UNREAD_SECONDS, self._read_queued)
+
+    def _read_queued(self) -> None:
+        """Read the first that wait unread for a transaction that takes long; the others after a while."""
+        unread = (submission for submission in self._queue if submission.read is not None)
+        for submission in islice(unread, self.MOST_COMMANDS):
+            _read(submission)
+        self._read_queued_soon()
 
     async def _gather(self, active: int) -> None:
         """Wait a moment for most of the callers that are active: those answered last come back with their next write.
@@ -144,25 +182,25 @@ class GroupCommit:
         self._gathered = None
 
     def _has_enough(self) -> bool:
-        """Return whether most of the active callers are back, or a whole transaction is waiting."""
-        return len(self._queue) >= self._enough or self._queued_commands >= self.MOST_COMMANDS
+        """Return whether most of the active callers are back, or there are plenty of commands without them."""
+        return len(self._queue) >= self._enough or self._queued_commands >= self.PLENTY_OF_COMMANDS
 
     def _take(self) -> list[_Submission]:
         batch: list[_Submission] = []
         commands = size = 0
         while self._queue:
             following = self._queue[0]
-            if batch and (
-                commands + len(following.commands) > self.MOST_COMMANDS or size + following.size > self.MOST_BYTES
-            ):
+            if batch and (commands + following.count > self.MOST_COMMANDS or size + following.size > self.MOST_BYTES):
                 break
             self._queue.popleft()
-            self._queued_commands -= len(following.commands)
+            self._queued_commands -= following.count
             self._queued_bytes -= following.size
-            if following.answer.cancelled():
+            if following.read is not None and not following.answer.done():
+                _read(following)
+            if following.answer.done():  # the caller was cancelled, or its request is not valid
                 continue
             batch.append(following)
-            commands += len(following.commands)
+            commands += following.count
             size += following.size
         return batch
 
@@ -230,6 +268,16 @@ class GroupCommit:
             incident = uuid.uuid4().hex[:12]
             log.error("a write broke its transaction", trace_id=command.trace_id, incident=incident, exc_info=failure)
             return Internal(f"this write cannot be stored; the log has the cause under {incident}", incident=incident)
+
+
+def _read(submission: _Submission) -> None:
+    """Read what its caller sent; if that cannot be done, it is answered."""
+    read, submission.read = submission.read, None
+    assert read is not None
+    try:
+        submission.commands = read()
+    except Exception as error:
+        _fail(submission, error)
 
 
 def _set(future: asyncio.Future[None]) -> None:

@@ -95,6 +95,8 @@ class RowCodec:
         self.time_in = time_in
         self.time_out = time_out
         self.json_in = json_in
+        # The time that all events of a transaction were recorded at, as it was last converted.
+        self._recorded: tuple[datetime | None, Any] = None, None
 
     def new_trace_row(self, trace: Trace) -> tuple[Any, ...]:
         """Return the row of a trace, in the order of the columns of `traces`."""
@@ -216,6 +218,10 @@ class RowCodec:
         `encoded_bytes` is the size it was received with; the row gets an upper bound of the size it is answered with.
         """
         time_in, json_in = self.time_in, self.json_in
+        recorded_at, record_time = self._recorded
+        if recorded_at is not event.record_time:
+            record_time = time_in(event.record_time)
+            self._recorded = event.record_time, record_time
         return (
             bucket,
             event.trace_id,
@@ -224,7 +230,7 @@ class RowCodec:
             content_hash,
             encoded_bytes + _COMPLETION_BYTES + 4 * (len(event.trace_id) + len(event.domain) + len(event.domain_id)),
             event.run,
-            time_in(event.record_time),
+            record_time,
             event.domain,
             event.domain_id,
             time_in(event.start_time),

@@ -45,16 +45,28 @@ def _object(message: Struct, depth: int) -> JsonObject:
     if depth <= 0:
         raise _BadValue("is nested too deep")
     fields = message.fields
-    result = {}
+    result: JsonObject = {}
     # Not .items(): that is a view written in Python, which costs more than the look-up.
     for key in fields:
         if "\0" in key:
             raise _BadValue("has a key that contains U+0000")
-        result[key] = _value(fields[key], depth)
+        value = fields[key]
+        # Most values are texts, and of a oneof only the member that is set can be other than empty: asking which one it
+        # is costs more than looking.
+        text = value.string_value
+        if not text:
+            result[key] = _value(value, depth)
+        elif "\0" in text:
+            raise _BadValue("must not contain U+0000")
+        else:
+            result[key] = text
     return result
 
 
 def _value(value: Value, depth: int) -> Any:
+    number = value.number_value
+    if number:
+        return _number(number)
     kind = value.WhichOneof("kind")
     if kind == "string_value":
         text = value.string_value
@@ -62,7 +74,7 @@ def _value(value: Value, depth: int) -> Any:
             raise _BadValue("must not contain U+0000")
         return text
     if kind == "number_value":
-        return _number(value.number_value)
+        return 0
     if kind == "bool_value":
         return value.bool_value
     if kind == "struct_value":

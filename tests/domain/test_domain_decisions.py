@@ -332,7 +332,9 @@ def test_a_full_trace_refuses_events_but_never_the_one_that_ends_a_run() -> None
     assert [outcome_of(d) for d in decisions] == [TraceFull, ("recorded", 4), TraceFull, TraceFull]
     decisions = held.commit([append("a", new_run=True), append("a", new_run=True, **FINISHED_OK)])
     assert [outcome_of(d) for d in decisions] == [TraceFull, ("recorded", 5)]
-    assert held.commit([append("a", "end", **FINISHED_OK)]) == [Replayed(held.traces["a"], 4)], "a retry is no event"
+    assert held.commit([append("a", "end", **FINISHED_OK)]) == [Replayed(held.traces["a"], 4, "end")], (
+        "a retry is no event"
+    )
 
 
 def test_a_heartbeat_is_heard_and_is_no_event() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 import pytest
 from builders import append, create
@@ -13,7 +14,9 @@ from status_grpc.domain.decisions import AppendEvent, Beat, Command, Decision, H
 from status_grpc.domain.errors import (
     AlreadyExists,
     Draining,
+    FieldViolation,
     Internal,
+    InvalidArgument,
     Overloaded,
     SequenceMismatch,
     StatusError,
@@ -224,6 +227,85 @@ async def test_the_queue_is_bounded_in_bytes_but_takes_one_that_is_larger(writer
         writer.submit([append("a")])
     gate.open.set()
     await asyncio.gather(first, queued)
+
+
+async def test_what_is_unread_is_read_when_its_transaction_begins(writer: GroupCommit, gate: Gate) -> None:
+    first = await gate.hold(writer, create("a"))
+    read: list[str] = []
+
+    def reading(event_id: str) -> Sequence[Command]:
+        read.append(event_id)
+        return (append("a", event_id),)
+
+    answers = [writer.submit_unread(partial(reading, event_id), size=1) for event_id in ("one", "two")]
+    await asyncio.sleep(0)
+    assert not read
+    gate.open.set()
+    await first
+    sequences = [decision.event.sequence for answer in answers for decision in await answer]  # type: ignore[union-attr]
+    assert (read, sequences) == (["one", "two"], [2, 3])
+
+
+async def test_what_cannot_be_read_fails_alone(writer: GroupCommit, gate: Gate, store: Store) -> None:
+    first = await gate.hold(writer, create("a"))
+    good = [writer.submit_unread(lambda: (append("a"),), size=1) for _ in range(2)]
+    invalid = writer.submit_unread(partial(_refuse, InvalidArgument([FieldViolation("event.user", "is odd")])), size=1)
+    unforeseen = writer.submit_unread(partial(_refuse, RuntimeError("a bug")), size=1)
+    good.append(writer.submit_unread(lambda: (append("a"),), size=1))
+    gate.open.set()
+    await asyncio.gather(first, *good)
+    with pytest.raises(InvalidArgument):
+        await invalid
+    with pytest.raises(RuntimeError, match="a bug"):
+        await unforeseen
+    assert await count(store, "a") == 4
+
+
+def _refuse(error: Exception) -> Sequence[Command]:
+    raise error
+
+
+async def test_nobody_waits_for_a_transaction_that_hangs_to_be_told_that_a_request_is_not_valid(
+    writer: GroupCommit, gate: Gate, store: Store
+) -> None:
+    first = await gate.hold(writer, create("a"))
+    good = writer.submit_unread(lambda: (append("a"),), size=1)
+    invalid = writer.submit_unread(partial(_refuse, InvalidArgument([FieldViolation("event.user", "is odd")])), size=1)
+    with pytest.raises(InvalidArgument):
+        await invalid
+    later = writer.submit_unread(partial(_refuse, InvalidArgument([FieldViolation("event.user", "is odd")])), size=1)
+    with pytest.raises(InvalidArgument):
+        await later
+    assert not first.done()
+    gate.open.set()
+    await asyncio.gather(first, good)
+    assert await count(store, "a") == 2
+
+
+async def test_what_a_cancelled_caller_sent_is_not_even_read(writer: GroupCommit, gate: Gate, store: Store) -> None:
+    first = await gate.hold(writer, create("a"))
+    read: list[bool] = []
+
+    def reading() -> Sequence[Command]:
+        read.append(True)
+        return (append("a"),)
+
+    writer.submit_unread(reading, size=1).cancel()
+    last = writer.submit([append("a")])
+    gate.open.set()
+    await asyncio.gather(first, last)
+    assert (read, await count(store, "a")) == ([], 2)
+
+
+async def test_what_is_unread_counts_in_the_queue(writer: GroupCommit, gate: Gate) -> None:
+    first = await gate.hold(writer, create("a"))
+    queued = [writer.submit_unread(lambda: (append("a"),), size=10) for _ in range(100)]
+    assert writer.queued == (100, 1000)
+    with pytest.raises(Overloaded):
+        writer.submit_unread(lambda: (append("a"),), size=10)
+    gate.open.set()
+    await asyncio.gather(first, *queued)
+    assert writer.queued == (0, 0)
 
 
 async def test_a_command_that_breaks_its_transaction_fails_alone(writer: GroupCommit, gate: Gate, store: Store) -> None:

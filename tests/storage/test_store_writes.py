@@ -92,7 +92,7 @@ async def test_a_retry_is_answered_as_the_first_time_and_stores_nothing(store: S
     await store.commit([create("a", "one", user="kari"), append("a", "two", operation="copy")])
     before = await store.get_trace_and_events("a", after=0, **ALL)
     first, second = await store.commit([create("a", "one", user="kari"), append("a", "two", operation="copy")])
-    assert (first, second) == (Replayed(trace_of(first), 1), Replayed(trace_of(first), 2))
+    assert (first, second) == (Replayed(trace_of(first), 1, "one"), Replayed(trace_of(first), 2, "two"))
     assert await store.get_trace_and_events("a", after=0, **ALL) == before
     assert before is not None
     assert trace_of(first) == before[0]

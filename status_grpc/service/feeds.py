@@ -22,6 +22,7 @@ from status_grpc.domain.decisions import Decision, Heard, Recorded
 from status_grpc.domain.errors import HistoryChanged, StatusError
 from status_grpc.domain.events import TraceEvent
 from status_grpc.domain.traces import Trace
+from status_grpc.service.waking import Signal, Waker
 from status_grpc.storage.feed import ChangeFeed, FeedCursor
 from status_grpc.storage.hints import Hints
 from status_grpc.storage.lanes import TraceChange
@@ -39,9 +40,6 @@ _RUN_BYTES = 256 * 1024
 _PAGE_EVENTS = 100
 _PAGE_BYTES = 512 * 1024
 _PAGES = 2
-#: How many followers are woken before the loop looks at the network again: with many of them a write that arrives
-#: meanwhile would otherwise wait for all.
-_WOKEN_TOGETHER = 16
 #: The change feed is read no more often than this, in seconds, however many hints come.
 _SPACING_SECONDS = 0.005
 #: Every so many polls all that is followed is compared with the database, whatever the change feed says: it knows
@@ -56,37 +54,6 @@ class _Reading:
     """When the change feed was last read to its end: whatever it does not name has not changed before."""
 
     time: datetime | None = None
-
-
-class Signal:
-    """Wakes one waiting task. A signal that comes while nobody waits is kept."""
-
-    __slots__ = ("_set", "_waiting", "due", "queued")
-
-    def __init__(self) -> None:
-        self._set = False
-        self._waiting: asyncio.Future[None] | None = None
-        #: When to wake the task even if nothing happens, in the loop's time.
-        self.due = float("inf")
-        #: Whether it is about to be set.
-        self.queued = False
-
-    def set(self) -> None:
-        """Wake the task."""
-        self._set = True
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
-
-    async def wait(self, due: float) -> None:
-        """Return at the next signal, or soon after `due` in the loop's time."""
-        if not self._set:
-            self.due = due
-            self._waiting = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiting
-            finally:
-                self._waiting = None
-        self._set = False
 
 
 class TraceFeed:
@@ -330,14 +297,15 @@ class Feeds:
         self._feeds: dict[str, TraceFeed] = {}
         self._path_signals: dict[str, set[Signal]] = {}
         self._path_created: dict[str, datetime] = {}
-        self._to_wake: deque[Signal] = deque()
-        self._waking = False
+        self._waker = Waker()
         self._tasks: list[asyncio.Task[None]] = []
         self._reading = _Reading()
         self._somebody_waits = asyncio.Event()
         # Where the change feed was read to; None: not at all yet, or its place was lost.
         self._cursor: FeedCursor | None = None
+        # What has changed and has not been read yet, and what could not be compared.
         self._behind: set[TraceFeed] = set()
+        self._doubted: set[TraceFeed] = set()
         self._gap_since = float("inf")
         self._next_comparison = self._next_forgetting = float("-inf")
 
@@ -360,7 +328,7 @@ class Feeds:
         """Return the trace's feed, which from now on sets the signal whenever it changes."""
         feed = self._feeds.get(trace_id)
         if feed is None or feed.broken:
-            feed = self._feeds[trace_id] = TraceFeed(trace_id, self._store, self._wake_all, self._reading)
+            feed = self._feeds[trace_id] = TraceFeed(trace_id, self._store, self._waker.wake, self._reading)
         feed.signals.add(signal)
         self._somebody_waits.set()
         return feed
@@ -368,6 +336,7 @@ class Feeds:
     def leave(self, feed: TraceFeed, signal: Signal) -> None:
         """Undo `join`; a feed that nobody follows is forgotten."""
         feed.signals.discard(signal)
+        signal.end_turn()
         if not feed.signals and self._feeds.get(feed.trace_id) is feed:
             del self._feeds[feed.trace_id]
 
@@ -378,6 +347,7 @@ class Feeds:
 
     def unwatch_path(self, s3_path: str, signal: Signal) -> None:
         """Undo `watch_path`."""
+        signal.end_turn()
         signals = self._path_signals.get(s3_path)
         if signals is not None:
             signals.discard(signal)
@@ -393,7 +363,7 @@ class Feeds:
             if isinstance(decision, Recorded):
                 event = decision.event
                 if event.sequence == 1 and event.s3_path in self._path_signals:
-                    self._wake_all(self._path_signals[event.s3_path])
+                    self._waker.wake(self._path_signals[event.s3_path])
                 self._publish_to(event.trace_id, decision)
             elif isinstance(decision, Heard):
                 self._publish_to(decision.trace.trace_id, decision)
@@ -404,25 +374,6 @@ class Feeds:
             feed.publish(decision)
             if feed.is_behind:
                 self._behind.add(feed)
-
-    def _wake_all(self, signals: Iterable[Signal]) -> None:
-        for signal in signals:
-            if not signal.queued:
-                signal.queued = True
-                self._to_wake.append(signal)
-        if not self._waking and self._to_wake:
-            self._waking = True
-            self._wake_some()
-
-    def _wake_some(self) -> None:
-        for _ in range(min(_WOKEN_TOGETHER, len(self._to_wake))):
-            signal = self._to_wake.popleft()
-            signal.queued = False
-            signal.set()
-        if self._to_wake:
-            asyncio.get_running_loop().call_soon(self._wake_some)
-        else:
-            self._waking = False
 
     def all_signals(self) -> Iterable[Signal]:
         """Return the signals of all who wait in this process."""
@@ -437,7 +388,7 @@ class Feeds:
         while True:
             await asyncio.sleep(min(0.25, self._poll_seconds))
             now = loop.time()
-            self._wake_all([signal for signal in self.all_signals() if signal.due <= now])
+            self._waker.wake([signal for signal in self.all_signals() if signal.due <= now])
 
     async def _run(self) -> None:
         """See what other processes have written, for as long as somebody here wants to know."""
@@ -480,10 +431,13 @@ class Feeds:
 
     async def _read(self) -> None:
         loop, began = asyncio.get_running_loop(), datetime.now(UTC)
-        still_behind = [feed for feed in self._behind if feed.is_behind and self._feeds.get(feed.trace_id) is feed]
-        self._behind = set(still_behind)
-        for feed in still_behind:  # reading it has failed
+        self._behind = {feed for feed in self._behind if feed.is_behind and self._feeds.get(feed.trace_id) is feed}
+        doubted = {feed for feed in self._doubted if self._feeds.get(feed.trace_id) is feed}
+        self._doubted.clear()
+        for feed in self._behind - doubted:  # reading it has failed
             feed.refresh_soon()
+        for feed in doubted:
+            self._read_until_done(feed)
         intact = self._cursor is None or await self._read_changes(self._cursor)
         if not intact:
             log.warning("the change feed is not the one that was read: reading all that is followed")
@@ -525,7 +479,7 @@ class Feeds:
             if feed.is_behind:
                 self._behind.add(feed)
         if change.created_with in self._path_signals:
-            self._wake_all(self._path_signals[change.created_with])
+            self._waker.wake(self._path_signals[change.created_with])
 
     async def _compare(self, *, trusting: bool) -> None:
         """Compare all that is followed with the database; trust that a revision means what it meant, or do not."""
@@ -535,12 +489,24 @@ class Feeds:
         for trace_id, feed in feeds.items():
             if not trusting or revisions.get(trace_id) != (feed.trace.revision if feed.trace else None):
                 feed.announce(revisions.get(trace_id, 0))
-                feed.refresh_soon()
+                self._read_until_done(feed)
+        self._compare_paths(created)
+
+    def _compare_paths(self, created: dict[str, datetime]) -> None:
         for s3_path, newest in created.items():
             signals = self._path_signals.get(s3_path)
             if signals and self._path_created.get(s3_path) != newest:
                 self._path_created[s3_path] = newest
-                self._wake_all(signals)
+                self._waker.wake(signals)
+
+    def _read_until_done(self, feed: TraceFeed) -> None:
+        """Read the trace; if that fails, again at the next poll."""
+
+        def look(done: asyncio.Future[None]) -> None:
+            if done.cancelled() or done.exception() is not None:
+                self._doubted.add(feed)
+
+        feed.refresh().add_done_callback(look)
 
 
 def _failed(task: asyncio.Task[list[TraceEvent]]) -> bool:

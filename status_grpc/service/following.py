@@ -26,7 +26,8 @@ from status_grpc.domain.errors import (
 )
 from status_grpc.domain.events import TraceEvent
 from status_grpc.domain.traces import Trace
-from status_grpc.service.feeds import Feeds, Signal, TraceFeed
+from status_grpc.service.feeds import Feeds, TraceFeed
+from status_grpc.service.waking import Signal
 from status_grpc.storage.store import Store
 
 #: How far the clocks of replicas may differ: a trace that another one creates while we begin to wait for a new one may

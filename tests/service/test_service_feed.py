@@ -87,6 +87,38 @@ async def test_a_trace_that_could_not_be_read_is_read_again(url: str, monkeypatc
         assert house.feeds._feeds["a"].read_time > told
 
 
+async def test_what_was_written_before_the_change_feed_is_read_for_the_first_time_is_read_until_it_can_be(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the comparison finds it, and no other one comes."""
+    monkeypatch.setattr(feeds, "_POLLS_PER_COMPARISON", 1_000_000)
+    async with open_house(url) as house, open_house(url) as other:
+        await house.write(create("a"))
+        may_begin, heads, get_trace = asyncio.Event(), house.feeds._changes.heads, house.store.get_trace
+
+        async def late() -> Any:
+            await may_begin.wait()
+            return await heads()
+
+        monkeypatch.setattr(house.feeds._changes, "heads", late)
+        follower = house.follow("a")
+        await follower.until(lambda f: f.caught_up)
+        await other.write(append("a"))
+        failures = 0
+
+        async def failing(trace_id: str) -> Any:
+            nonlocal failures
+            if failures < 3:
+                failures += 1
+                raise Unavailable("the database was busy")
+            return await get_trace(trace_id)
+
+        monkeypatch.setattr(house.store, "get_trace", failing)
+        may_begin.set()
+        await follower.until(lambda f: f.sequences == [1, 2])
+        assert failures == 3
+
+
 async def test_what_is_written_here_while_the_writes_of_others_are_being_read_is_told(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

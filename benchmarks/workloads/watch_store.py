@@ -24,7 +24,9 @@ from benchmarks.servers import Server
 
 NAME = "W8"
 TITLE = "beside etcd"
-EVENTS, TRACES, BATCHES = 100, 8, 4
+EVENTS, TRACES = 100, 8
+#: How many batches, and how many Puts, are tried at a time: each side counts as it is at its best.
+BATCHES = (4, 8, 16)
 CONCURRENCY = (64, 256)
 WRITES, PAUSE = 200, 0.005
 POLL_SECONDS = 2.0
@@ -34,13 +36,14 @@ def run(bench: Bench) -> Iterator[Row]:
     with other.started() as etcd:
         if etcd is None:
             raise NotDoneError("there is no etcd (Debian: etcd-server)")
-        put = best(bench, etcd)
+        put = best(bench, [sized(bench, etcd, other.PUT, value(0), concurrency) for concurrency in CONCURRENCY])
         txn = sized(bench, etcd, other.TXN, other.txn([value(number) for number in range(EVENTS)]), 8)
         for engine in (SQLITE, POSTGRESQL):
             with bench.service(engine) as service:
                 traces = new_traces(service.stub, TRACES)
                 body = batch(traces, EVENTS).SerializeToString()
-                job = bench.sized(Job(service.address, BATCH_UPDATE, (body,) * BATCHES, BATCHES))
+                jobs = [bench.sized(Job(service.address, BATCH_UPDATE, (body,) * count, count)) for count in BATCHES]
+                job = best(bench, jobs)
                 ours = partial(events, bench, service, traces, job)
                 yield written(bench, engine, ours, partial(puts, bench, etcd, put, 1), "Put, one at a time", 0.5)
                 yield written(bench, engine, ours, partial(puts, bench, etcd, txn, EVENTS), "Txn of 100 puts", None)
@@ -56,9 +59,8 @@ def sized(bench: Bench, etcd: other.Etcd, path: str, body: bytes, concurrency: i
     return bench.sized(Job(etcd.address, path, (body,) * 8, concurrency))
 
 
-def best(bench: Bench, etcd: other.Etcd) -> Job:
-    """The Puts at the concurrency at which etcd does most of them."""
-    jobs = [sized(bench, etcd, other.PUT, value(0), concurrency) for concurrency in CONCURRENCY]
+def best(bench: Bench, jobs: list[Job]) -> Job:
+    """The one at whose concurrency most is done."""
     return max(jobs, key=lambda job: bench.driver.run(job).rate)
 
 
@@ -77,6 +79,7 @@ def events(bench: Bench, service: Server, traces: list[str], job: Job) -> Sample
     sent, done = sample.detail["calls"] * EVENTS, recorded(service.stub, traces) - before
     if done != sent:
         raise NotDoneError(f"{sent} events were sent in batches, {done} were recorded")
+    sample.detail["concurrency"] = job.concurrency
     return sample
 
 
@@ -85,7 +88,8 @@ def written(
 ) -> Row:
     pairs = bench.take_turns(ours, theirs, bench.settings.repetitions)
     at = pairs[0].baseline.detail["concurrency"]
-    note = f"batches {BATCHES} at a time, etcd {at:.0f} at a time" + (", aim 1" if bar else "")
+    batches = pairs[0].service.detail["concurrency"]
+    note = f"batches {batches:.0f} at a time, etcd {at:.0f} at a time" + (", aim 1" if bar else "")
     return Row(NAME, f"events in batches of 100, {engine}", "/s", pairs, f"etcd {what}", bar=bar, note=note)
 
 

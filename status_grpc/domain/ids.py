@@ -12,8 +12,8 @@ MINTED_ID_LENGTH = 80
 _NAMESPACE = uuid.UUID("6e1c4a52-6f0b-5d0e-9d3c-1f6d3c0f7a41")
 _NOT_IN_EXECUTION_NAMES = re.compile(r"[^A-Za-z0-9_.-]")
 _UUID_LENGTH = 36
-_VERSION_MASK = ~(0xF000 << 64 | 0xC000 << 48)
-_VERSION_4 = 0x4000 << 64 | 0x8000 << 48
+#: The digit of a UUID whose first two bits are 10 (RFC 9562), for any digit.
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 def dataset_id(domain_id: str) -> str:
@@ -24,8 +24,8 @@ def dataset_id(domain_id: str) -> str:
 def mint_event_id() -> str:
     """Return a new random event id (a version 4 UUID)."""
     # As uuid.uuid4 does, without its detour over an object: every event of a busy server gets one.
-    digits = f"{random.getrandbits(128) & _VERSION_MASK | _VERSION_4:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    digits = random.randbytes(16).hex()  # noqa: S311 - unique, not secret
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:]}"
 
 
 def mint_trace_id(domain_id: str, trace_event_id: str) -> str:

@@ -100,12 +100,13 @@ class Store:
         deciding = Deciding(held, known, self._events_per_trace)
         decisions = deciding.decide_all(commands, now=datetime.now(UTC))
         states, created = deciding.traces, deciding.created
+        buckets = {trace_id: bucket_of(trace.create_time) for trace_id, trace in states.items()}
         return _Batch(
             decisions,
             [codec.new_trace_row(states[trace_id]) for trace_id in created],
             [codec.changed_trace_row(states[trace_id]) for trace_id in deciding.changed - created],
             [
-                codec.event_row(event, bucket_of(states[event.trace_id].create_time), content_hash, size)
+                codec.event_row(event, buckets[event.trace_id], content_hash, size)
                 for event, content_hash, size in deciding.recorded
             ],
             self._path_rows(deciding, paths_before),

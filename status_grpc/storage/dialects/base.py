@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.util import greenlet_spawn
 
 from status_grpc.domain.errors import Unavailable
 from status_grpc.storage.rows import RowCodec
@@ -160,6 +162,17 @@ class Transaction(ABC):
         """Execute it for each of many rows of parameters."""
         for row in rows:
             self.execute(sql, tuple(row))
+
+
+async def with_connection(engine: AsyncEngine, work: Work[T]) -> T:
+    """Run `work` with a connection of the engine's pool."""
+
+    def run() -> T:
+        with engine.sync_engine.connect() as connection:
+            return work(connection)
+
+    # AsyncConnection takes a greenlet to connect, one to work and one to give back: a third of a short read.
+    return await greenlet_spawn(run)
 
 
 async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:

@@ -16,7 +16,17 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from status_grpc.storage.dialects.base import Database, Prepared, T, Transaction, U, Work, unavailable, uninterrupted
+from status_grpc.storage.dialects.base import (
+    Database,
+    Prepared,
+    T,
+    Transaction,
+    U,
+    Work,
+    unavailable,
+    uninterrupted,
+    with_connection,
+)
 from status_grpc.storage.rows import RowCodec, to_json, without_exponents
 from status_grpc.storage.tables import traces
 
@@ -145,11 +155,7 @@ class PostgresDatabase(Database):
                 transaction.flush()
                 return decided
 
-        async def attempt() -> U:
-            async with self._writing.connect() as connection:
-                return await connection.run_sync(work)
-
-        return await uninterrupted(self._until_done(attempt))
+        return await uninterrupted(self._until_done(lambda: with_connection(self._writing, work)))
 
     async def _until_done(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Try, and again if it has certainly left nothing behind: not after a COMMIT that was not answered."""
@@ -172,8 +178,7 @@ class PostgresDatabase(Database):
     async def _read(self, work: Work[T]) -> T:
         for tries_left in (1, 0):
             try:
-                async with self._reading.connect() as connection:
-                    return await connection.run_sync(work)
+                return await with_connection(self._reading, work)
             except _ERRORS as error:
                 # Lost since it was last used, and with it all others of the pool: the next one is new. Asking each time
                 # whether it is still there would cost a round trip.

@@ -15,7 +15,16 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from status_grpc.storage.dialects.base import Database, T, Transaction, U, Work, unavailable, uninterrupted
+from status_grpc.storage.dialects.base import (
+    Database,
+    T,
+    Transaction,
+    U,
+    Work,
+    unavailable,
+    uninterrupted,
+    with_connection,
+)
 from status_grpc.storage.rows import RowCodec
 
 _ISO_LENGTH = len("2026-01-01T00:00:00.000000+00:00")
@@ -214,8 +223,7 @@ class SqliteDatabase(Database):
 
     async def _read(self, work: Work[T]) -> T:
         try:
-            async with self._reading.connect() as connection:
-                return await connection.run_sync(work)
+            return await with_connection(self._reading, work)
         except (sqlite3.OperationalError, sa.exc.OperationalError, sa.exc.TimeoutError) as error:
             raise unavailable(error) from error
 

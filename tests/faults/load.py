@@ -308,10 +308,16 @@ class Load:
         await asyncio.gather(*self._writing)
 
     async def all_seen(self) -> None:
-        """Return once those who follow the shared traces, and read, have seen all that was acknowledged of them."""
-        followers = [each for each in self.followers if each.trace_id in self.shared and each.reads.is_set()]
+        """Return once those who read have seen the ends of traces that ended, and all there is of the shared ones."""
+        reading = [each for each in self.followers if each.reads.is_set()]
         async with asyncio.timeout(PATIENCE):
-            for follower in followers:
+            for follower in reading:
+                while follower.trace_id in self.records.ends and follower.end is None:
+                    self._raise_if_failed()
+                    await asyncio.sleep(0.01)
+            for follower in reading:
+                if follower.trace_id not in self.shared:
+                    continue
                 last = max(self.records.acknowledged[follower.trace_id].values())
                 while not follower.seen or follower.seen[-1][0] < last:
                     self._raise_if_failed()

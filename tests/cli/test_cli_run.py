@@ -104,7 +104,7 @@ def test_a_command_that_a_signal_ends_ends_the_same_way(run, history, name):
 HANDLER = """
 import os, signal, sys
 def handler(number, frame):
-    os.write(1, f"got {signal.Signals(number).name}\n".encode())  # print may be what is interrupted
+    os.write(1, f"got {signal.Signals(number).name}\\n".encode())  # print may be what is interrupted
     sys.exit(7)
 for name in sys.argv[1:]:
     signal.signal(getattr(signal, name), handler)

@@ -291,7 +291,7 @@ def test_large_bodies_that_never_arrive_take_no_more_memory_than_there_is_room_f
         for connection in connections:
             connection.close()
     assert answers.count(b"400") >= 15  # which are no JSON
-    assert answers.count(b"429") >= 40
+    assert answers.count(b"429") >= 30  # some find the room of those that were answered
     assert gateway.memory() - before < 140 * MEGABYTE
     assert http.post("/status", content=b" " * 4_000_000).status_code == 400
 

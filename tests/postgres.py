@@ -13,7 +13,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 import sqlalchemy as sa
+from ports import free_port
 
 from status_grpc.storage.dialects import open_database
 from status_grpc.storage.schema import upgrade
@@ -247,11 +247,3 @@ def as_user(command: Sequence[str | Path]) -> list[str | Path]:
     if os.geteuid() != 0:
         return list(command)
     return [sys.executable, "-ISc", _AS_USER, *map(str, user()), *command]
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

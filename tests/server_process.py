@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import select
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 from typing import ClassVar
+
+from ports import free_port
 
 BIN = Path(sys.executable).parent
 #: Long enough for the slowest machine: only a server that never comes up or never goes down reaches it.
@@ -29,7 +30,7 @@ class Server:
         self.database = folder / "traces.db"
         self.flags = flags
         self.database_url = database_url or f"sqlite+aiosqlite:///{self.database}"
-        self.port = _free_port()
+        self.port = free_port()
         self.process: subprocess.Popen[str] | None = None
         #: The URL of HTTP, where that is served.
         self.http = ""
@@ -136,12 +137,3 @@ def _copy_database(source: Path, target: Path) -> None:
     finally:
         reading.close()
         writing.close()
-
-
-def _free_port() -> int:
-    # The server binds without SO_REUSEPORT; a port that was free a moment ago may be taken by then, which is rare
-    # enough, and a restart on the same port needs a number that is known beforehand.
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import re
-import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -19,6 +17,7 @@ from calls import ENDED_OK, Code, Stub, create, get, new_trace, refusal, unique,
 from certificates import Certificates
 from followers import PATIENCE, Following, follow
 from google.protobuf.message_factory import GetMessageClass
+from ports import free_ports
 from server_process import Server
 from tracestatus.v1 import status_service_pb2 as pb
 
@@ -199,21 +198,10 @@ async def test_http_requests_are_counted_by_route(new_server: Callable[..., Serv
     assert scrape.value("status_grpc_http_request_seconds_count", route="/readyz") == 1
 
 
-def two_free_ports() -> int:
-    """Return the first of two ports in a row that are free."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            with contextlib.suppress(OSError, OverflowError):
-                second.bind(("127.0.0.1", port + 1))
-                return port
-
-
 async def test_each_worker_counts_what_it_has_served_on_a_port_of_its_own(
     new_server: Callable[..., Server], connect: Connect
 ) -> None:
-    port = two_free_ports()
+    port = free_ports(2)
     server = new_server("--workers", "2", "--metrics", f"127.0.0.1:{port}")
     calls = 0
     addresses = [f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}"]

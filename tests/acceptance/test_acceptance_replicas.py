@@ -85,17 +85,21 @@ def workers_of(server: Server) -> list[int]:
     found = subprocess.run(
         ["ps", "-o", "pid=", "--ppid", str(server.process.pid)], check=False, capture_output=True, text=True
     )
-    return [
-        int(pid)
-        for pid in found.stdout.split()
-        if "server.worker" in Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-    ]
+    return [int(pid) for pid in found.stdout.split() if "server.worker" in command_of(int(pid))]
+
+
+def command_of(pid: int) -> str:
+    """Return what the process runs; nothing of one that has ended meanwhile."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def gone(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return True
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
+
+from ports import free_port
 
 
 class RealServer:
@@ -14,9 +15,7 @@ class RealServer:
         self._folder = folder
         self._flags = flags
         self._process: subprocess.Popen[str] | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
 
     @property
     def address(self) -> str:

@@ -8,7 +8,6 @@ import http.client
 import json
 import logging
 import os
-import socket
 import subprocess
 import sys
 import textwrap
@@ -25,6 +24,7 @@ from certificates import Certificates
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from patience import eventually, in_threads
+from ports import free_port
 from real_server import RealServer
 from tracestatus.v1 import status_service_pb2 as pb
 
@@ -58,12 +58,6 @@ from status_grpc.wire.errors import encode_error
 
 END: Any = {"component": "c", "trace_status": "FINISHED", "trace_event_status": "OK"}
 BOUND = 0.3
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Gateway(RealServer):

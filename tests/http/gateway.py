@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import select
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
+
+from ports import free_ports
 
 #: Long enough for the slowest machine: only a server that never comes up or never goes down reaches it.
 PATIENCE = 60.0
@@ -17,7 +18,8 @@ class Gateway:
     def __init__(self, folder: Path, *flags: str) -> None:
         self.folder = folder
         self.flags = flags
-        self.grpc, self.http = (f"127.0.0.1:{port}" for port in _free_ports(2))
+        port = free_ports(2)
+        self.grpc, self.http = f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}"
         self.process: subprocess.Popen[str] | None = None
         self._log = folder / "server.log"
 
@@ -76,14 +78,3 @@ class Gateway:
             ["ps", "-o", "rss=", "-p", str(self.process.pid)], check=True, capture_output=True, text=True
         )
         return int(answer.stdout) * 1024
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()

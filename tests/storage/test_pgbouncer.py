@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from builders import append, create
-from postgres import Cluster, Databases, as_user, free_port, own_cluster, user
+from ports import free_port
+from postgres import Cluster, Databases, as_user, own_cluster, user
 from stores import EVENTS_PER_TRACE, OpenStore, opened_as
 from test_store_reads import *  # noqa: F403
 from test_store_writes import *  # noqa: F403

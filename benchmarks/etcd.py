@@ -5,7 +5,6 @@ fields are those of etcd's rpc.proto (https://etcd.io/docs/v3.4/learning/api/).
 """
 
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from subprocess import DEVNULL, Popen
 import grpc
 
 from status_grpc.wire.framing import embedded
+from tests.ports import free_port
 
 PUT, TXN, WATCH = "/etcdserverpb.KV/Put", "/etcdserverpb.KV/Txn", "/etcdserverpb.Watch/Watch"
 
@@ -47,7 +47,7 @@ def started() -> Iterator[Etcd | None]:
         yield None
         return
     folder = Path(tempfile.mkdtemp(prefix="status-grpc-bench-"))
-    client, peer = _free_port(), _free_port()
+    client, peer = free_port(), free_port()
     client_url, peer_url = f"http://127.0.0.1:{client}", f"http://127.0.0.1:{peer}"
     options = {
         "data-dir": folder / "data",
@@ -123,10 +123,3 @@ def _wait(etcd: Etcd, patience: float = 30) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

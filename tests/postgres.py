@@ -25,10 +25,10 @@ from typing import Any, TypeVar
 
 import asyncpg
 import sqlalchemy as sa
-from ports import free_port
 
 from status_grpc.storage.dialects import open_database
 from status_grpc.storage.schema import upgrade
+from tests.ports import free_port  # by this name the benchmarks find it, too
 
 T = TypeVar("T")
 

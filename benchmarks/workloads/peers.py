@@ -6,7 +6,6 @@ for that with every report. Each is installed in an environment of its own; `mak
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,6 +19,7 @@ from benchmarks.bench import Bench, NotDoneError, Row, Sample
 from benchmarks.old import installed
 from benchmarks.payloads import new_traces, recorded
 from status_grpc import StatusClient
+from tests.ports import free_port
 
 NAME = "W10"
 TITLE = "peers"
@@ -65,9 +65,7 @@ def run(bench: Bench) -> Iterator[Row]:
 @contextmanager
 def prefect() -> Iterator[Timed]:
     programs, home = installed(PREFECT, PREFECT_NEEDS), Path(tempfile.mkdtemp(prefix="status-grpc-bench-"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}/api"
     environment = {**os.environ, **PREFECT_SETTINGS, "PREFECT_HOME": str(home), "PREFECT_API_URL": url}
     environment.pop("PYTHONPATH", None)

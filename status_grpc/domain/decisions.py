@@ -193,7 +193,8 @@ class Deciding:
             trace = replace(trace, expire_time=command.expire_time)
         self.traces[event.trace_id] = trace
         self.changed.add(event.trace_id)
-        self.known[event.trace_id, event.trace_event_id] = KnownEvent(event.sequence, content_hash)
+        if command.retryable:
+            self.known[event.trace_id, event.trace_event_id] = KnownEvent(event.sequence, content_hash)
         self.recorded.append((event, content_hash, command.draft.encoded_bytes))
         return Recorded(trace, event, after_event_id)
 

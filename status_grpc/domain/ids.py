@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import uuid
+from time import time_ns
 
 #: A Step Functions execution name has at most this many characters, and a minted trace id must be able to be one.
 MINTED_ID_LENGTH = 80
@@ -12,8 +13,8 @@ MINTED_ID_LENGTH = 80
 _NAMESPACE = uuid.UUID("6e1c4a52-6f0b-5d0e-9d3c-1f6d3c0f7a41")
 _NOT_IN_EXECUTION_NAMES = re.compile(r"[^A-Za-z0-9_.-]")
 _UUID_LENGTH = 36
-#: The digit of a UUID whose first two bits are 10 (RFC 9562), for any digit.
-_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+#: The variant of RFC 9562: the first two of a UUID's last 64 bits are 10.
+_VARIANT = 0b10 << 62
 
 
 def dataset_id(domain_id: str) -> str:
@@ -22,10 +23,12 @@ def dataset_id(domain_id: str) -> str:
 
 
 def mint_event_id() -> str:
-    """Return a new random event id (a version 4 UUID)."""
-    # As uuid.uuid4 does, without its detour over an object: every event of a busy server gets one.
-    digits = random.randbytes(16).hex()  # noqa: S311 - unique, not secret
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:]}"
+    """Return a new event id: a version 7 UUID, made of the time and of 62 random bits."""
+    # Ids made one after another lie side by side in the index of a trace's event ids, which then grows at one place.
+    # By the book (RFC 9562, 6.2 method 3): milliseconds, then what is left of the time in 4096ths of one.
+    milliseconds, rest = divmod(time_ns(), 1_000_000)
+    digits = f"{milliseconds:012x}7{(rest << 12) // 1_000_000:03x}{_VARIANT | random.getrandbits(62):016x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def mint_trace_id(domain_id: str, trace_event_id: str) -> str:

@@ -89,8 +89,17 @@ _new_state = quickly_made(Trace)
 
 def record_first(draft: EventDraft, trace_id: str, trace_event_id: str, *, now: datetime) -> TraceEvent:
     """Return the event that starts the trace with this id. The draft is valid; the ids count, not the draft's."""
-    place = _Place(trace_id, trace_event_id, draft.domain, draft.domain_id, sequence=1, run=1)
-    return _recorded(draft, place, default_status=TraceStatus.STARTED, now=now)
+    return _recorded(
+        draft,
+        trace_id,
+        trace_event_id,
+        draft.domain,
+        draft.domain_id,
+        draft.trace_status or TraceStatus.STARTED,
+        sequence=1,
+        run=1,
+        now=now,
+    )
 
 
 def record(trace: Trace, draft: EventDraft, trace_event_id: str, *, new_run: bool = False, now: datetime) -> TraceEvent:
@@ -100,38 +109,40 @@ def record(trace: Trace, draft: EventDraft, trace_event_id: str, *, new_run: boo
     """
     if new_run and not trace.done:
         raise TraceNotDone(f"run {trace.run} of trace {trace.trace_id!r} has not ended: it cannot be run again yet")
-    place = _Place(
+    return _recorded(
+        draft,
         trace.trace_id,
         trace_event_id,
         draft.domain or trace.domain,
         draft.domain_id or trace.domain_id,
+        draft.trace_status or TraceStatus.CONTINUE,
         sequence=trace.last_sequence + 1,
         run=trace.run + 1 if new_run else trace.run,
+        now=now,
     )
-    return _recorded(draft, place, default_status=TraceStatus.CONTINUE, now=now)
 
 
-@dataclass(slots=True)
-class _Place:
-    """Where an event stands: what its trace decides about it."""
-
-    trace_id: str
-    trace_event_id: str
-    domain: str
-    domain_id: str
-    sequence: int
-    run: int
-
-
-def _recorded(draft: EventDraft, place: _Place, *, default_status: TraceStatus, now: datetime) -> TraceEvent:
+def _recorded(
+    draft: EventDraft,
+    trace_id: str,
+    trace_event_id: str,
+    domain: str,
+    domain_id: str,
+    trace_status: TraceStatus,
+    *,
+    sequence: int,
+    run: int,
+    now: datetime,
+) -> TraceEvent:
+    """Return the event: what its trace decides about it, and beside that the draft with its defaults filled in."""
     return _new_event(
-        trace_id=place.trace_id,
-        trace_event_id=place.trace_event_id,
-        domain=place.domain,
-        domain_id=place.domain_id,
+        trace_id=trace_id,
+        trace_event_id=trace_event_id,
+        domain=domain,
+        domain_id=domain_id,
         start_time=draft.start_time or _not_after(now, draft.end_time),
         end_time=draft.end_time,
-        trace_status=draft.trace_status or default_status,
+        trace_status=trace_status,
         trace_event_status=draft.trace_event_status or TraceEventStatus.OK,
         user=draft.user,
         component=draft.component,
@@ -146,9 +157,9 @@ def _recorded(draft: EventDraft, place: _Place, *, default_status: TraceStatus, 
         outputs=draft.outputs,
         step_id=draft.step_id,
         attempt=draft.attempt,
-        sequence=place.sequence,
+        sequence=sequence,
         record_time=now,
-        run=place.run,
+        run=run,
         encoded_bytes=draft.encoded_bytes,
         encodings=draft.encodings,
     )

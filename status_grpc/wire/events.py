@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from google.protobuf.struct_pb2 import Struct
 from tracestatus.v1 import trace_pb2
 
 from status_grpc.domain.errors import FieldViolation
@@ -13,7 +12,6 @@ from status_grpc.domain.events import (
     ErrorDetail,
     EventDraft,
     ExceptionDetail,
-    JsonObject,
     TraceEvent,
     TraceEventStatus,
     TraceStatus,
@@ -53,7 +51,7 @@ def decode_draft(
     `encoded_bytes` is its size, if the caller has measured it. The message becomes the draft's: `encode_event`
     completes it into the answer rather than build another.
     """
-    has = message.HasField
+    has, depth = message.HasField, limits.json_depth
     return _new_draft(
         trace_id=message.trace_id,
         trace_event_id=message.trace_event_id,
@@ -68,10 +66,10 @@ def decode_draft(
         user=message.user,
         component=message.component,
         operation=message.operation,
-        status_body=_object("event.status_body", message.status_body, limits, violations)
+        status_body=decode_struct("event.status_body", message.status_body, depth, violations)
         if has("status_body")
         else None,
-        meta=_object("event.meta", message.meta, limits, violations) if has("meta") else None,
+        meta=decode_struct("event.meta", message.meta, depth, violations) if has("meta") else None,
         s3_path=message.s3_path,
         duration=decode_duration("event.duration", message.duration, violations) if has("duration") else None,
         exception=_exception(message.exception) if has("exception") else None,
@@ -103,10 +101,6 @@ def decode_trace_event_status(path: str, number: int, violations: list[FieldViol
         return None
 
 
-def _object(path: str, message: Struct, limits: Limits, violations: list[FieldViolation]) -> JsonObject | None:
-    return decode_struct(path, message, limits.json_depth, violations)
-
-
 def _exception(message: trace_pb2.ExceptionDetail) -> ExceptionDetail:
     return ExceptionDetail(message.type, message.message, message.traceback)
 
@@ -115,7 +109,7 @@ def _errors(message: trace_pb2.TraceEvent, limits: Limits, violations: list[Fiel
     return tuple(
         ErrorDetail(
             dict(error.message),
-            _object(f"event.errors[{index}].details", error.details, limits, violations)
+            decode_struct(f"event.errors[{index}].details", error.details, limits.json_depth, violations)
             if error.HasField("details")
             else None,
         )

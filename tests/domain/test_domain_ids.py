@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import unicodedata
 import uuid
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import ids, texts
 
+from status_grpc.domain import ids as ids_module
 from status_grpc.domain.ids import MINTED_ID_LENGTH, dataset_id, derived_event_id, mint_event_id, mint_trace_id
 
 #: StartExecution, parameter "name": 1 to 80 characters, and none of these.
@@ -66,13 +68,32 @@ def test_a_trace_id_begins_with_its_dataset(domain_id: str, prefix: str) -> None
     assert minted[:-36] == prefix
 
 
-def test_event_ids_are_random_uuids() -> None:
+def test_event_ids_are_uuids_that_begin_with_the_time() -> None:
+    before = time.time_ns() // 1_000_000
     minted = [mint_event_id() for _ in range(1000)]
+    after = time.time_ns() // 1_000_000
     assert len(set(minted)) == 1000
     for event_id in minted:
         assert str(uuid.UUID(event_id)) == event_id
-        assert uuid.UUID(event_id).version == 4
+        assert uuid.UUID(event_id).version == 7
         assert uuid.UUID(event_id).variant == uuid.RFC_4122
+        assert before <= uuid.UUID(event_id).int >> 80 <= after
+
+
+def test_event_ids_sort_as_they_were_made() -> None:
+    """To a 4096th of a millisecond, if the clock is not set back meanwhile."""
+    minted = []
+    for _ in range(20):
+        minted.append(mint_event_id())
+        time.sleep(0.001)
+    assert minted == sorted(minted)
+
+
+def test_event_ids_of_one_moment_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ids_module, "time_ns", lambda: 1_750_000_000_123_456_789)
+    minted = {mint_event_id() for _ in range(1000)}
+    assert len(minted) == 1000
+    assert {event_id[:18] for event_id in minted} == {"01977420-dc7b-774f"}
 
 
 @given(st.lists(ids(), min_size=1, max_size=4), st.lists(ids(), min_size=1, max_size=4))

@@ -82,9 +82,9 @@ class Trace:
     revision: int = field(default=0, compare=False)
 
 
-# Every write makes one of each.
-_new_event = quickly_made(TraceEvent)
-_new_state = quickly_made(Trace)
+# Every write makes one of each, and every read some.
+new_event = quickly_made(TraceEvent)
+new_state = quickly_made(Trace)
 
 
 def record_first(draft: EventDraft, trace_id: str, trace_event_id: str, *, now: datetime) -> TraceEvent:
@@ -135,7 +135,7 @@ def _recorded(
     now: datetime,
 ) -> TraceEvent:
     """Return the event: what its trace decides about it, and beside that the draft with its defaults filled in."""
-    return _new_event(
+    return new_event(
         trace_id=trace_id,
         trace_event_id=trace_event_id,
         domain=domain,
@@ -235,7 +235,7 @@ def _fold_into_run(trace: Trace, event: TraceEvent) -> Trace:
     """Return the state after an event of the current run, which has not ended before it."""
     finished = event.trace_status is TraceStatus.FINISHED
     errors, first_failure = _reasons(trace, event)
-    return _new_state(
+    return new_state(
         trace_id=trace.trace_id,
         domain=trace.domain,
         domain_id=trace.domain_id,

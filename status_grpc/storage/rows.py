@@ -21,7 +21,7 @@ from status_grpc.domain.events import (
     TraceEventStatus,
     TraceStatus,
 )
-from status_grpc.domain.traces import Failure, ReportedError, Trace
+from status_grpc.domain.traces import Failure, ReportedError, Trace, new_event, new_state
 
 _MICROSECOND = timedelta(microseconds=1)
 #: How much an event grows at most by what the server fills in, beside ids and domains: those take up to four bytes a
@@ -57,6 +57,9 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|(-?\d+(?:\.\d+)?[eE]\+?\d+)')
 def _written_out(token: re.Match[str]) -> str:
     return f"{float(token[1]):.1f}" if token[1] else token[0]
 
+
+_TRACE_STATUSES = {status.value: status for status in TraceStatus}
+_TRACE_EVENT_STATUSES = {status.value: status for status in TraceEventStatus}
 
 #: The key of a trace and the columns that recording an event may change.
 CHANGING_COLUMNS = (
@@ -185,14 +188,14 @@ class RowCodec:
             error_count,
             first_failure,
         ) = row
-        return Trace(
+        return new_state(
             trace_id=trace_id,
             domain=domain,
             domain_id=domain_id,
             user=user or "",
             s3_path=s3_path or "",
-            trace_status=TraceStatus(trace_status),
-            trace_event_status=TraceEventStatus(trace_event_status),
+            trace_status=_TRACE_STATUSES[trace_status],
+            trace_event_status=_TRACE_EVENT_STATUSES[trace_event_status],
             done=bool(done),
             run=run,
             create_time=time_out(create_time),
@@ -284,15 +287,15 @@ class RowCodec:
             inputs,
             outputs,
         ) = row
-        return TraceEvent(
+        return new_event(
             trace_id=trace_id,
             trace_event_id=trace_event_id,
             domain=domain,
             domain_id=domain_id,
             start_time=time_out(start_time),
             end_time=time_out(end_time) if end_time else None,
-            trace_status=TraceStatus(trace_status),
-            trace_event_status=TraceEventStatus(trace_event_status),
+            trace_status=_TRACE_STATUSES[trace_status],
+            trace_event_status=_TRACE_EVENT_STATUSES[trace_event_status],
             user=user or "",
             component=component,
             operation=operation or "",

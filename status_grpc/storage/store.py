@@ -22,12 +22,15 @@ from status_grpc.domain.traces import Trace
 from status_grpc.storage.dialects import Database, Transaction
 from status_grpc.storage.lanes import Changes, Lane, changes_of
 from status_grpc.storage.lineage import dataset_rows
-from status_grpc.storage.listing import TraceFilter, list_traces
+from status_grpc.storage.listing import Listing, TraceFilter
 from status_grpc.storage.rows import bucket_of
 from status_grpc.storage.statements import Statements
 from status_grpc.storage.tables import traces
 
 _LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
+
+#: How many events of a trace are a few, that are read at once where a thread would take longer.
+_FEW_EVENTS = 100
 
 
 @dataclass(slots=True)
@@ -58,6 +61,7 @@ class Store:
         self._database = database
         self._codec = database.codec
         self._sql = Statements(database)
+        self._listing = Listing(database)
         #: The lane that this store numbers its commits in.
         self.lane = Lane(database)
         self._events_per_trace = events_per_trace
@@ -144,7 +148,7 @@ class Store:
 
     async def get_trace(self, trace_id: str) -> Trace | None:
         """Return the trace, or None when there is none."""
-        return await self._database.read(lambda connection: self._get_trace(connection, trace_id))
+        return await self._database.read_few(lambda connection: self._get_trace(connection, trace_id))
 
     def _get_trace(self, connection: sa.Connection, trace_id: str) -> Trace | None:
         rows = self._database.fetch(connection, self._sql.trace, {"trace_id": trace_id})
@@ -172,7 +176,8 @@ class Store:
                 return None
             return trace, self._read_events(connection, trace, after, count, most_bytes)
 
-        return await self._database.read(work)
+        read = self._database.read_few if count <= _FEW_EVENTS else self._database.read
+        return await read(work)
 
     def _read_events(
         self, connection: sa.Connection, trace: Trace, after: int, count: int, most_bytes: int, at_least: int = 1
@@ -206,13 +211,13 @@ class Store:
             rows = self._database.fetch(connection, self._sql.event_by_id, parameters)
             return self._codec.event(rows[0]) if rows else None
 
-        return await self._database.read(work)
+        return await self._database.read_few(work)
 
     async def find_by_path(self, s3_path: str, *, domain: str, domain_id: str, count: int) -> list[str]:
         """Return the ids of traces of which an event carried the path: created with it first, newest first."""
         statement = self._sql.by_path(domain=bool(domain), domain_id=bool(domain_id))
         parameters = {"s3_path": s3_path, "domain": domain, "domain_id": domain_id, "count": count}
-        rows = await self._database.read(lambda connection: self._database.fetch(connection, statement, parameters))
+        rows = await self._database.read_few(lambda connection: self._database.fetch(connection, statement, parameters))
         return [trace_id for (trace_id,) in rows]
 
     async def newest_created_with(
@@ -230,7 +235,7 @@ class Store:
             rows = self._database.fetch(connection, self._sql.newest_created, parameters)
             return [(trace_id, codec.time_out(create_time)) for trace_id, create_time in rows]
 
-        return await self._database.read(work)
+        return await self._database.read_few(work)
 
     async def changes(
         self, trace_ids: Sequence[str], s3_paths: Sequence[str]
@@ -258,7 +263,7 @@ class Store:
     ) -> tuple[list[Trace], tuple[datetime, str] | None]:
         """Return a page of matching traces, newest created first, and the position to go on from (None at the end)."""
         return await self._database.read(
-            lambda connection: list_traces(connection, self._codec, wanted, before=before, count=count)
+            lambda connection: self._listing.read(connection, wanted, before=before, count=count)
         )
 
     async def expiring(self, now: datetime, *, count: int) -> list[Trace]:

@@ -24,6 +24,7 @@ from status_grpc.wire.times import (
     decode_time,
     encode_duration,
     encode_time,
+    fill_time,
     to_duration,
     to_time,
 )
@@ -182,9 +183,9 @@ def draft_message(event: EventDraft | TraceEvent) -> trace_pb2.TraceEvent:
         attempt=event.attempt,
     )
     if event.start_time is not None:
-        message.start_time.CopyFrom(encode_time(event.start_time))
+        fill_time(message.start_time, event.start_time)
     if event.end_time is not None:
-        message.end_time.CopyFrom(encode_time(event.end_time))
+        fill_time(message.end_time, event.end_time)
     if event.status_body is not None:
         fill_struct(message.status_body, event.status_body)
     if event.meta is not None:

@@ -145,12 +145,12 @@ def _fill_value(message: Value, value: Any) -> None:
         message.null_value = 0  # type: ignore[assignment]
     elif isinstance(value, bool):
         message.bool_value = value
-    elif isinstance(value, int | float):
+    elif isinstance(value, (int, float)):
         message.number_value = value
-    elif isinstance(value, Mapping):
+    elif isinstance(value, (dict, Mapping)):  # most are dicts, and to ask for a Mapping takes long
         fill_struct(message.struct_value, value)
         message.struct_value.SetInParent()
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, (list, tuple)):
         items = message.list_value.values
         for item in value:
             _fill_value(items.add(), item)

@@ -54,6 +54,13 @@ def encode_time(time: datetime) -> Timestamp:
     return message
 
 
+def fill_time(message: Timestamp, time: datetime) -> None:
+    """Write the time into an empty message of its own."""
+    since = time - _EPOCH
+    message.seconds = since.days * 86_400 + since.seconds
+    message.nanos = since.microseconds * 1000
+
+
 def encode_duration(duration: timedelta) -> Duration:
     """Return the duration, which is not negative, as a message."""
     return Duration(seconds=duration.days * 86_400 + duration.seconds, nanos=duration.microseconds * 1000)

@@ -14,14 +14,11 @@ from status_grpc.wire.events import (
     fill_error,
     to_error,
 )
-from status_grpc.wire.times import encode_time, to_time
+from status_grpc.wire.times import fill_time, to_time
 
 
 def trace_message(trace: Trace) -> trace_pb2.Trace:
     """Return the trace's state as a message."""
-    update_time = encode_time(trace.update_time)
-    # Most of the time it is the very same time.
-    heard = update_time if trace.last_heard_time is trace.update_time else encode_time(trace.last_heard_time)
     message = trace_pb2.Trace(
         trace_id=trace.trace_id,
         domain=trace.domain,
@@ -32,20 +29,20 @@ def trace_message(trace: Trace) -> trace_pb2.Trace:
         trace_event_status=TRACE_EVENT_STATUS_NUMBERS[trace.trace_event_status],  # type: ignore[arg-type]
         done=trace.done,
         run=trace.run,
-        create_time=encode_time(trace.create_time),
-        update_time=update_time,
         event_count=trace.event_count,
         failed_event_count=trace.failed_event_count,
         last_sequence=trace.last_sequence,
-        last_heard_time=heard,
         component=trace.component,
         operation=trace.operation,
         error_count=trace.error_count,
     )
+    fill_time(message.create_time, trace.create_time)
+    fill_time(message.update_time, trace.update_time)
+    fill_time(message.last_heard_time, trace.last_heard_time)
     if trace.finish_time is not None:
-        message.finish_time.CopyFrom(encode_time(trace.finish_time))
+        fill_time(message.finish_time, trace.finish_time)
     if trace.expire_time is not None:
-        message.expire_time.CopyFrom(encode_time(trace.expire_time))
+        fill_time(message.expire_time, trace.expire_time)
     for reported in trace.errors:
         entry = message.errors.add(
             component=reported.component,

@@ -41,6 +41,10 @@ class Interruptible(Database):
         self._raise_if_away()
         return await super().read(work)
 
+    async def read_few(self, work: Work[T]) -> T:
+        self._raise_if_away()
+        return await super().read_few(work)
+
     async def transact(self, look_up: Any, decide: Any, store: Any) -> Any:
         self._raise_if_away()
         return await super().transact(look_up, decide, store)

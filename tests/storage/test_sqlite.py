@@ -62,11 +62,31 @@ async def test_those_who_read_cannot_write(database: Database) -> None:
         await database.read(lambda connection: connection.exec_driver_sql("DELETE FROM traces"))
 
 
+async def test_a_few_rows_cannot_be_written_either(database: Database) -> None:
+    with pytest.raises(Unavailable):
+        await database.read_few(lambda connection: connection.exec_driver_sql("DELETE FROM traces"))
+
+
+async def test_what_cannot_be_read_at_once_is_read_by_a_thread(database: Database, store: Store) -> None:
+    await store.commit([create("a", "one"), append("a", "two")])
+    assert isinstance(database, SqliteDatabase)
+    elsewhere = sa.create_engine("sqlite://", isolation_level="AUTOCOMMIT")
+    database._at_hand = elsewhere.connect()  # a file without these tables stands for one that is locked
+    trace = await store.get_trace("a")
+    assert trace is not None
+    assert trace.last_sequence == 2
+    found = await store.get_trace_and_events("a", after=0, count=10, most_bytes=1000)
+    assert found is not None
+    assert [event.trace_event_id for event in found[1]] == ["one", "two"]
+    elsewhere.dispose()
+
+
 async def test_there_is_no_reader_left_that_keeps_the_log_from_being_emptied(store: Store, file: Path) -> None:
     await store.commit([create("a")])
     for _ in range(50):
         await store.commit([append("a", status_body={"text": "x" * 100_000})])
-        await store.get_trace_and_events("a", after=0, count=1000, most_bytes=1 << 30)
+        for count in (10, 1000):  # in the loop, and by a thread
+            await store.get_trace_and_events("a", after=0, count=count, most_bytes=1 << 30)
     connection = sqlite3.connect(file)
     busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     connection.close()

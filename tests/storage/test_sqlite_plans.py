@@ -40,9 +40,10 @@ async def store_and_explain(sqlite_url: str, tmp_path: Path) -> AsyncIterator[tu
             connection.run_async(lambda driver: driver.set_trace_callback(statements.append))
 
         sa.event.listen(database._reading.sync_engine, "checkout", listen)
-        writer = database._writing.raw_connection().driver_connection
-        assert isinstance(writer, sqlite3.Connection)
-        writer.set_trace_callback(statements.append)
+        for engine in (database._writing, database._looking):
+            driver = engine.raw_connection().driver_connection
+            assert isinstance(driver, sqlite3.Connection)
+            driver.set_trace_callback(statements.append)
         explaining = sqlite3.connect(tmp_path / "traces.db")
 
         async def explain(call: Coroutine[Any, Any, Any]) -> list[str]:

@@ -10,6 +10,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 import structlog
@@ -44,7 +45,7 @@ class Database(ABC):
     upgrades_at_start: bool
 
     def __init__(self) -> None:
-        self._prepared: dict[sa.Select[Any], Prepared] = {}
+        self._prepared: WeakKeyDictionary[sa.Select[Any], Prepared] = WeakKeyDictionary()
 
     @abstractmethod
     async def open(self) -> None:
@@ -97,12 +98,19 @@ class Database(ABC):
         Its statements need not see one snapshot. Raises Unavailable when the database failed for a reason that passes.
         """
 
+    async def read_few(self, work: Work[T]) -> T:
+        """Run `work`, which reads a few rows by key through `fetch`, as `read` does.
+
+        Where handing it to a thread would take longer than the work does, it runs at once.
+        """
+        return await self.read(work)
+
     def fetch(
         self, connection: sa.Connection, statement: sa.Select[Any], parameters: dict[str, Any]
     ) -> Sequence[Sequence[Any]]:
         """Return the rows of a statement within `read`, in the driver's own values.
 
-        For statements that are made once: how each is put to the driver is kept.
+        For statements that are made once: how each is put to the driver is kept as long as the statement is.
         """
         sql, names, given = self._prepare(statement)
         return self._rows(connection, sql, [parameters[name] if name in parameters else given[name] for name in names])

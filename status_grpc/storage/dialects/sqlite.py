@@ -85,9 +85,18 @@ class SqliteDatabase(Database):
             pool_reset_on_return=None,  # nothing to roll back
             hide_parameters=True,
         )
+        self._looking = sa.create_engine(
+            url.set(drivername="sqlite+pysqlite"),
+            poolclass=sa.StaticPool,
+            hide_parameters=True,
+            connect_args={**arguments, "timeout": 0},
+            isolation_level="AUTOCOMMIT",
+        )
+        self._at_hand: sa.Connection | None = None
         sa.event.listen(self._writing, "connect", self._prepare_writer)
         sa.event.listen(self._writing, "begin", self._begin_work)
         sa.event.listen(self._reading.sync_engine, "connect", self._prepare_reader)
+        sa.event.listen(self._looking, "connect", self._prepare_reader)
         self._fetching: dict[sa.Select[Any], tuple[str, list[str]]] = {}
         self._lock = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
@@ -129,6 +138,9 @@ class SqliteDatabase(Database):
         await self.write(lambda connection: connection.exec_driver_sql("SELECT 1").all())
 
     async def close(self) -> None:
+        if self._at_hand is not None:
+            self._at_hand.close()
+        self._looking.dispose()
         await self._reading.dispose()
         async with self._lock:
             await self._in_thread(self._writing.dispose)
@@ -227,10 +239,23 @@ class SqliteDatabase(Database):
         except (sqlite3.OperationalError, sa.exc.OperationalError, sa.exc.TimeoutError) as error:
             raise unavailable(error) from error
 
+    async def read_few(self, work: Work[T]) -> T:
+        try:
+            if self._at_hand is None:
+                self._at_hand = self._looking.connect()
+            return work(self._at_hand)
+        except (sqlite3.OperationalError, sa.exc.OperationalError):
+            # Somebody has locked the whole file, or it cannot be opened: a thread may wait, and say what it is.
+            return await self.read(work)
+
     def _rows(self, connection: sa.Connection, sql: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:
-        # One hop to the connection's thread and back; a cursor would take three.
-        run = connection.connection.dbapi_connection.run_async  # type: ignore[union-attr]
-        rows: Sequence[Sequence[Any]] = run(lambda driver: driver.execute_fetchall(sql, values))
+        driver: Any = connection.connection.dbapi_connection
+        rows: Sequence[Sequence[Any]]
+        if isinstance(driver, sqlite3.Connection):
+            rows = driver.execute(sql, values).fetchall()
+        else:
+            # One hop to the connection's thread and back; a cursor would take three.
+            rows = driver.run_async(lambda driver: driver.execute_fetchall(sql, values))
         return rows
 
     def keys(self, *columns: tuple[str, sa.types.TypeEngine[Any]]) -> sa.FromClause:

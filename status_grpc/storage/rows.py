@@ -1,6 +1,6 @@
 """Rows to domain values and back. The only place that knows the order of the columns.
 
-A dialect says how its driver takes and gives times; JSON is text in both directions.
+A dialect says how it takes times and JSON and how its driver gives times; what is read as JSON is text.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class RowCodec:
         self,
         time_in: Callable[[datetime], Any],
         time_out: Callable[[Any], datetime],
-        json_in: Callable[[Any], str] = to_json,
+        json_in: Callable[[Any], Any] = to_json,
     ) -> None:
         self.time_in = time_in
         self.time_out = time_out
@@ -127,9 +127,9 @@ class RowCodec:
             time_in(trace.expire_time) if trace.expire_time else None,
             trace.component or None,
             trace.operation or None,
-            _errors_text(trace),
+            self._errors_in(trace),
             trace.error_count,
-            _failure_text(trace),
+            self._failure_in(trace),
         )
 
     def changed_trace_row(self, trace: Trace) -> tuple[Any, ...]:
@@ -153,10 +153,16 @@ class RowCodec:
             time_in(trace.expire_time) if trace.expire_time else None,
             trace.component or None,
             trace.operation or None,
-            _errors_text(trace),
+            self._errors_in(trace),
             trace.error_count,
-            _failure_text(trace),
+            self._failure_in(trace),
         )
+
+    def _errors_in(self, trace: Trace) -> Any:
+        return self.json_in([_reported_json(error) for error in trace.errors]) if trace.errors else None
+
+    def _failure_in(self, trace: Trace) -> Any:
+        return self.json_in(_failure_json(trace.first_failure)) if trace.first_failure else None
 
     def trace(self, row: Sequence[Any]) -> Trace:
         """Return the trace of a row that holds all columns of `traces` in their order."""
@@ -249,10 +255,10 @@ class RowCodec:
             event.attempt or None,
             json_in(event.status_body) if event.status_body is not None else None,
             json_in(event.meta) if event.meta is not None else None,
-            to_json(_exception_json(event.exception)) if event.exception else None,
+            json_in(_exception_json(event.exception)) if event.exception else None,
             json_in([_error_json(error) for error in event.errors]) if event.errors else None,
-            to_json([_dataset_json(dataset) for dataset in event.inputs]) if event.inputs else None,
-            to_json([_dataset_json(dataset) for dataset in event.outputs]) if event.outputs else None,
+            json_in([_dataset_json(dataset) for dataset in event.inputs]) if event.inputs else None,
+            json_in([_dataset_json(dataset) for dataset in event.outputs]) if event.outputs else None,
         )
 
     def event(self, row: Sequence[Any]) -> TraceEvent:
@@ -314,14 +320,6 @@ class RowCodec:
             run=run,
             encoded_bytes=encoded_bytes,
         )
-
-
-def _errors_text(trace: Trace) -> str | None:
-    return to_json([_reported_json(error) for error in trace.errors]) if trace.errors else None
-
-
-def _failure_text(trace: Trace) -> str | None:
-    return to_json(_failure_json(trace.first_failure)) if trace.first_failure else None
 
 
 def _exception_json(exception: ExceptionDetail) -> dict[str, str]:

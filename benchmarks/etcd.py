@@ -15,7 +15,7 @@ from subprocess import DEVNULL, Popen
 import grpc
 
 from status_grpc.wire.framing import embedded
-from tests.ports import free_port
+from tests.ports import free_ports
 
 PUT, TXN, WATCH = "/etcdserverpb.KV/Put", "/etcdserverpb.KV/Txn", "/etcdserverpb.Watch/Watch"
 
@@ -47,7 +47,8 @@ def started() -> Iterator[Etcd | None]:
         yield None
         return
     folder = Path(tempfile.mkdtemp(prefix="status-grpc-bench-"))
-    client, peer = free_port(), free_port()
+    client = free_ports(2)
+    peer = client + 1
     client_url, peer_url = f"http://127.0.0.1:{client}", f"http://127.0.0.1:{peer}"
     options = {
         "data-dir": folder / "data",

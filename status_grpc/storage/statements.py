@@ -22,7 +22,7 @@ class Many(Protocol):
 
 
 class _AtOnce(Many):
-    """All rows in one statement, whose parameters are their columns as arrays."""
+    """All rows in one statement, whose one parameter holds them."""
 
     def __init__(self, statement: sa.ClauseElement, database: Database) -> None:
         """Take a statement that writes the rows of `database.keys`."""

@@ -29,9 +29,6 @@ from status_grpc.storage.tables import traces
 
 _LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
 
-#: How many events of a trace are a few, that are read at once where a thread would take longer.
-_FEW_EVENTS = 100
-
 
 @dataclass(slots=True)
 class _Found:
@@ -176,8 +173,7 @@ class Store:
                 return None
             return trace, self._read_events(connection, trace, after, count, most_bytes)
 
-        read = self._database.read_few if count <= _FEW_EVENTS else self._database.read
-        return await read(work)
+        return await self._database.read_few(work)
 
     def _read_events(
         self, connection: sa.Connection, trace: Trace, after: int, count: int, most_bytes: int, at_least: int = 1
@@ -188,6 +184,7 @@ class Store:
             "after": after,
             "through": trace.last_sequence,
         }
+        self._database.expect(connection, rows=min(count, trace.last_sequence - after))
         total, through = 0, after
         for sequence, size in self._database.fetch(connection, self._sql.event_sizes, {**place, "count": count}):
             total += size
@@ -196,6 +193,7 @@ class Store:
             through = sequence
         if through == after:
             return []
+        self._database.expect(connection, size=total)
         rows = self._database.fetch(connection, self._sql.events, {**place, "through": through})
         return [self._codec.event(row) for row in rows]
 
@@ -217,7 +215,9 @@ class Store:
         """Return the ids of traces of which an event carried the path: created with it first, newest first."""
         statement = self._sql.by_path(domain=bool(domain), domain_id=bool(domain_id))
         parameters = {"s3_path": s3_path, "domain": domain, "domain_id": domain_id, "count": count}
-        rows = await self._database.read_few(lambda connection: self._database.fetch(connection, statement, parameters))
+        # A filter may look at all traces of the path, and a path may be that of very many.
+        read = self._database.read if domain or domain_id else self._database.read_few
+        rows = await read(lambda connection: self._database.fetch(connection, statement, parameters))
         return [trace_id for (trace_id,) in rows]
 
     async def newest_created_with(

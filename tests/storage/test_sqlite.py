@@ -67,6 +67,33 @@ async def test_a_few_rows_cannot_be_written_either(database: Database) -> None:
         await database.read_few(lambda connection: connection.exec_driver_sql("DELETE FROM traces"))
 
 
+async def test_who_reads_a_few_rows_over_and_over_lets_others_have_their_turn(store: Store) -> None:
+    await store.commit([create("a")])
+    other = asyncio.create_task(asyncio.sleep(0))
+    for _ in range(10):
+        await store.get_trace("a")
+    assert other.done()
+
+
+@pytest.mark.parametrize(
+    ("events", "body", "count", "by_thread"),
+    [(20, "", 1000, 0), (120, "", 1000, 1), (120, "", 100, 0), (20, "x" * 20_000, 100, 1)],
+    ids=["few", "many", "a page of many", "large"],
+)
+async def test_more_than_a_few_rows_are_read_by_a_thread(
+    database: Database, store: Store, events: int, body: str, count: int, by_thread: int
+) -> None:
+    appended = [append("a", f"event-{n}", status_body={"text": body}) for n in range(2, events + 1)]
+    await store.commit([create("a", "event-1"), *appended])
+    assert isinstance(database, SqliteDatabase)
+    readers: list[object] = []
+    sa.event.listen(database._reading.sync_engine, "checkout", lambda connection, *_: readers.append(connection))
+    found = await store.get_trace_and_events("a", after=0, count=count, most_bytes=1 << 30)
+    assert found is not None
+    assert len(readers) == by_thread
+    assert [event.sequence for event in found[1]] == list(range(1, min(count, events) + 1))
+
+
 async def test_what_cannot_be_read_at_once_is_read_by_a_thread(database: Database, store: Store) -> None:
     await store.commit([create("a", "one"), append("a", "two")])
     assert isinstance(database, SqliteDatabase)

@@ -99,16 +99,20 @@ class Database(ABC):
         """
 
     async def read_few(self, work: Work[T]) -> T:
-        """Run `work`, which reads a few rows by key through `fetch`, as `read` does.
+        """Run `work`, which reads by key and through `fetch`, as `read` does.
 
-        Where handing it to a thread would take longer than the work does, it runs at once.
+        Where handing a few rows to a thread would take longer than reading them, it runs at once; when it turns out to
+        be about more (`expect`), it is run again as `read` does.
         """
         return await self.read(work)
+
+    def expect(self, connection: sa.Connection, *, rows: int = 0, size: int = 0) -> None:  # noqa: B027 - nothing to do
+        """Say within `read_few` how many rows, or bytes of them, are fetched next."""
 
     def fetch(
         self, connection: sa.Connection, statement: sa.Select[Any], parameters: dict[str, Any]
     ) -> Sequence[Sequence[Any]]:
-        """Return the rows of a statement within `read`, in the driver's own values.
+        """Return the rows of a statement within `read` or `read_few`, in the driver's own values.
 
         For statements that are made once: how each is put to the driver is kept as long as the statement is.
         """

@@ -1,4 +1,4 @@
-"""SQLite: one writer thread on the driver itself, readers beside it through aiosqlite."""
+"""SQLite: one writer on the driver itself, readers beside it through aiosqlite, and a few rows read in the loop."""
 
 from __future__ import annotations
 
@@ -51,8 +51,9 @@ class _IsoText:
 class SqliteDatabase(Database):
     """A SQLite file in WAL mode: one writer thread, readers beside it.
 
-    Reads go through aiosqlite. Writes have a thread of their own: aiosqlite hops to its once per statement, and on
-    the one connection that decides the throughput that costs more than the statements (docs/decisions/0003).
+    Reads go through aiosqlite, but for those of a few rows. Writes have a thread of their own: aiosqlite hops to its
+    once per statement, and on the one connection that decides the throughput that costs more than the statements
+    (docs/decisions/0003).
     """
 
     codec = RowCodec(time_in=_IsoText(), time_out=datetime.fromisoformat)
@@ -61,6 +62,9 @@ class SqliteDatabase(Database):
     #: How long a writer waits for the writer of another process, in seconds.
     BUSY_SECONDS = 5.0
     READERS = 4
+    #: What is read in the event loop at most: beyond that, reading takes longer than handing it to a thread.
+    FEW_ROWS = 100
+    FEW_BYTES = 256 * 1024
 
     def __init__(self, url: sa.URL) -> None:
         super().__init__()
@@ -92,6 +96,7 @@ class SqliteDatabase(Database):
             connect_args={**arguments, "timeout": 0},
             isolation_level="AUTOCOMMIT",
         )
+        # For the event loop and nobody else.
         self._at_hand: sa.Connection | None = None
         sa.event.listen(self._writing, "connect", self._prepare_writer)
         sa.event.listen(self._writing, "begin", self._begin_work)
@@ -140,6 +145,7 @@ class SqliteDatabase(Database):
     async def close(self) -> None:
         if self._at_hand is not None:
             self._at_hand.close()
+            self._at_hand = None
         self._looking.dispose()
         await self._reading.dispose()
         async with self._lock:
@@ -240,13 +246,18 @@ class SqliteDatabase(Database):
             raise unavailable(error) from error
 
     async def read_few(self, work: Work[T]) -> T:
+        await asyncio.sleep(0)  # who reads over and over lets others have their turn
         try:
             if self._at_hand is None:
                 self._at_hand = self._looking.connect()
             return work(self._at_hand)
-        except (sqlite3.OperationalError, sa.exc.OperationalError):
-            # Somebody has locked the whole file, or it cannot be opened: a thread may wait, and say what it is.
+        except (sqlite3.OperationalError, sa.exc.OperationalError, _NotFewError):
+            # Or somebody has locked the whole file, or it cannot be opened: a thread may wait, and say what it is.
             return await self.read(work)
+
+    def expect(self, connection: sa.Connection, *, rows: int = 0, size: int = 0) -> None:
+        if connection is self._at_hand and (rows > self.FEW_ROWS or size > self.FEW_BYTES):
+            raise _NotFewError
 
     def _rows(self, connection: sa.Connection, sql: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:
         driver: Any = connection.connection.dbapi_connection
@@ -282,6 +293,10 @@ class SqliteDatabase(Database):
 
     def locked(self, statement: sa.Select[Any]) -> sa.Select[Any]:
         return statement  # BEGIN IMMEDIATE has locked the whole file
+
+
+class _NotFewError(Exception):
+    """What is read in the event loop turns out to be more than a few rows."""
 
 
 def _begin_immediate(connection: sqlite3.Connection, patience_seconds: float) -> None:

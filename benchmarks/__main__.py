@@ -33,7 +33,7 @@ def arguments() -> argparse.Namespace:
         "--extent",
         choices=EXTENTS,
         default="full",
-        help="quick: the main workloads in two minutes; long: up to 10 million events and 5,000 followers",
+        help="quick: the main workloads in two minutes; long: up to 10 million events",
     )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="also write everything, raw repetitions included, to FILE"

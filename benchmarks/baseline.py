@@ -118,7 +118,9 @@ def handlers(fan_out: FanOut) -> tuple[grpc.GenericRpcHandler, ...]:
 
 
 async def serve(listen: str, workers: int) -> None:
-    server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
+    # With its own limit gRPC cancels some of thousands of followers that come at once, at random.
+    pending = [("grpc.server.max_pending_requests", 100_000), ("grpc.server.max_pending_requests_hard_limit", 200_000)]
+    server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1), *pending])
     server.add_generic_rpc_handlers(handlers(FanOut()))
     host, _, _ = listen.rpartition(":")
     port = server.add_insecure_port(listen)

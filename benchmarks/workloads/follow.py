@@ -88,7 +88,7 @@ def figures(written: Written, followed: list[Followed], last: dict[str, int]) ->
 
 
 def run(bench: Bench) -> Iterator[Row]:
-    counts = {"quick": (1, 100), "full": (1, 100, 1000), "long": (1, 100, 1000, 5000)}[bench.settings.extent]
+    counts = (1, 100) if bench.settings.extent == "quick" else (1, 100, 1000, 5000)
     repetitions = min(3, bench.settings.repetitions)
     with ExitStack() as stack:
         service = stack.enter_context(bench.service())

@@ -365,11 +365,12 @@ async def test_large_events_that_are_followed_do_not_pile_up_in_memory(
     trace_id = await new_trace(stub)
     reader = asyncio.create_task(follow(stub, trace_id=trace_id))
 
-    await write_batches(stub, trace_id, 40)
+    await write_batches(stub, trace_id, 60)
 
-    assert server.memory() - before < 70_000_000, "144 MB were written"
+    # As a rule it is 25 to 50 MB, and on a machine that others use 20 more: the batches under way are 4 MB each.
+    assert server.memory() - before < 100_000_000, "216 MB were written"
     await update(stub, trace_id, **ENDED_OK)
-    assert len((await reader).events) == 162
+    assert len((await reader).events) == 242
 
 
 async def test_a_reader_that_does_not_come_back_is_cut_off_with_a_reason(

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -260,6 +261,40 @@ def test_servers_that_start_at_once_on_a_new_file_do_not_collide(tmp_path: Path)
         for server in servers:
             server.kill()
             server.communicate()
+
+
+_RECOVERING = """
+import fcntl, sys, time
+with open(sys.argv[1], "r+b") as index:
+    # The log's index is in use and not valid, and the locks of who writes and of who recovers are taken:
+    # https://www.sqlite.org/walformat.html#wal_locks
+    fcntl.lockf(index, fcntl.LOCK_SH, 1, 128)
+    fcntl.lockf(index, fcntl.LOCK_EX, 3, 120)
+    index.write(bytes(136))
+    index.flush()
+    print("recovering", flush=True)
+    time.sleep(0.5)
+"""
+
+
+async def test_a_server_that_starts_while_another_recovers_the_file_waits_for_it(tmp_path: Path) -> None:
+    file = tmp_path / "traces.db"
+    with closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.execute("PRAGMA journal_mode = WAL")
+        other.execute("CREATE TABLE kept (value)")
+        for suffix in ["", "-wal", "-shm"]:  # as a process leaves them that is killed
+            shutil.copy(f"{tmp_path / 'other.db'}{suffix}", f"{file}{suffix}")
+    arguments = [sys.executable, "-c", _RECOVERING, f"{file}-shm"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as recovering:
+        assert recovering.stdout is not None
+        assert recovering.stdout.readline() == "recovering\n"
+        with closing(sqlite3.connect(file, timeout=0)) as impatient:
+            with pytest.raises(sqlite3.OperationalError) as refused:
+                impatient.execute("PRAGMA journal_mode = WAL")
+            assert refused.value.sqlite_errorname == "SQLITE_BUSY_RECOVERY"
+            database = open_database(f"sqlite+aiosqlite:///{file}")
+            await database.open()
+            await database.close()
 
 
 @given(datetimes(timezones=just(UTC)))

@@ -119,15 +119,7 @@ class SqliteDatabase(Database):
 
     def _write_ahead(self, cursor: sqlite3.Cursor) -> None:
         """Switch the file to WAL. Processes that do so at once refuse each other without the wait that writes have."""
-        patient_until = time.monotonic() + self.BUSY_SECONDS
-        while True:
-            try:
-                cursor.execute("PRAGMA journal_mode = WAL")
-                return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= patient_until:
-                    raise
-                time.sleep(0.01)
+        _when_free(lambda: cursor.execute("PRAGMA journal_mode = WAL"), self.BUSY_SECONDS, again_seconds=0.01)
 
     def _begin_work(self, connection: sa.Connection) -> None:
         _begin_immediate(connection.connection.driver_connection, self.BUSY_SECONDS)  # type: ignore[arg-type]
@@ -304,15 +296,21 @@ def _begin_immediate(connection: sqlite3.Connection, patience_seconds: float) ->
 
     SQLite's own wait looks again after 1 ms, 2 ms, ... 100 ms, and the others take their turns in between.
     """
+    _when_free(lambda: connection.execute("BEGIN IMMEDIATE"), patience_seconds, again_seconds=0.0005)
+
+
+def _when_free(attempt: Callable[[], object], patience_seconds: float, again_seconds: float) -> None:
+    """Repeat what another process keeps from being done, until it is done or patience ends."""
     patient_until = time.monotonic() + patience_seconds
     while True:
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            attempt()
             return
         except sqlite3.OperationalError as error:
+            # The low byte: SQLITE_BUSY_RECOVERY, for one, is another process that makes the index of the log anew.
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= patient_until:
                 raise
-            time.sleep(0.0005)
+            time.sleep(again_seconds)
 
 
 class _SqliteTransaction(Transaction):

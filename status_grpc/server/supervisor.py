@@ -48,6 +48,7 @@ async def supervise(settings: Settings) -> None:
         await supervisor.run()
     finally:
         supervisor.kill()
+        await supervisor.let_go()
 
 
 class _Supervisor:
@@ -80,6 +81,12 @@ class _Supervisor:
         for each in self._held:
             each.close()
 
+    async def let_go(self) -> None:
+        """Wait until those that were ended are gone, and close what led to them."""
+        for process in self._workers.values():
+            self._tell_to_stop(process)
+            await process.communicate()
+
     async def run(self) -> None:
         # Once, before any worker looks at it.
         await _prepare_database(self._settings)
@@ -93,7 +100,8 @@ class _Supervisor:
     async def _run_workers(self, numbers: range) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._drain())
-            listening = await asyncio.gather(*[self._start(number) for number in numbers])
+            starting = [group.create_task(self._start(number)) for number in numbers]
+            listening = [await each for each in starting]
             if self._stopping.is_set():
                 return
             say_listening(listening[0])

@@ -48,6 +48,8 @@ async def two_processes(url: str) -> AsyncIterator[tuple[Process, Process]]:
             hints = open_hints(database, url)
             await hints.start()
             stack.push_async_callback(hints.close)
+            if isinstance(hints, PostgresHints):
+                assert await hints.wait(PATIENCE)  # that it listens now
             found.append(Process(database, hints))
         for process in found:
             await process.is_quiet()

@@ -8,10 +8,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
 
 from ports import free_port
+from warm import WarmProcess
+
+from status_grpc.cli.main import main
 
 BIN = Path(sys.executable).parent
 #: Long enough for the slowest machine: only a server that never comes up or never goes down reaches it.
@@ -22,7 +25,7 @@ class Server:
     """`status-grpc serve` as a child process. Port and database stay the same over `start`, `kill` and `stop`."""
 
     #: What runs it.
-    program: ClassVar[list[str]] = [str(BIN / "status-grpc")]
+    program: Callable[[], None] = staticmethod(main)
 
     def __init__(self, folder: Path, *flags: str, database_url: str = "") -> None:
         """The database is a SQLite file in the folder, unless a URL says otherwise."""
@@ -31,7 +34,7 @@ class Server:
         self.flags = flags
         self.database_url = database_url or f"sqlite+aiosqlite:///{self.database}"
         self.port = free_port()
-        self.process: subprocess.Popen[str] | None = None
+        self.process: WarmProcess | None = None
         #: The URL of HTTP, where that is served.
         self.http = ""
         self._log = folder / "server.log"
@@ -48,11 +51,8 @@ class Server:
 
     def start(self) -> Server:
         """Start the process; return once it has said where it listens."""
-        command = [*self.program, "serve", "--listen", self.address]
-        command += ["--database-url", self.database_url, *self.flags]
-        with self._log.open("a") as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=self.folder)
-        assert self.process.stdout is not None
+        arguments = ["serve", "--listen", self.address, "--database-url", self.database_url, *self.flags]
+        self.process = WarmProcess(arguments, folder=self.folder, log=self._log, program=self.program)
         ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
         line = self.process.stdout.readline() if ready else ""
         found = re.fullmatch(r"status-grpc is listening on (\S+)(?: and (\S+))?\n", line)
@@ -71,7 +71,6 @@ class Server:
     def wait(self) -> int:
         """Wait until the process has ended; return its exit code."""
         assert self.process is not None
-        assert self.process.stdout is not None
         code = self.process.wait(PATIENCE)
         self.process.stdout.close()
         self.process = None

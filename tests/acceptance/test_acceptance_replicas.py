@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from calls import ENDED_OK, Stub, all_events, new_trace, unique, update
 from followers import Following, ResumingFollower
-from server_process import PATIENCE, Server
+from server_process import BIN, PATIENCE, Server
 
 Connect = Callable[..., Stub]
 NewServer = Callable[..., Server]
@@ -184,7 +184,7 @@ def test_workers_that_cannot_start_end_the_service_with_a_sentence(tmp_path: Pat
 
 async def test_workers_that_are_told_to_stop_before_they_are_ready_do(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    command = [*Server.program, "serve", "--listen", "127.0.0.1:0", "--workers", "2", "--database-url", NOWHERE]
+    command = [BIN / "status-grpc", "serve", "--listen", "127.0.0.1:0", "--workers", "2", "--database-url", NOWHERE]
     with log.open("w") as writing:
         process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=writing, text=True)
     try:
@@ -201,5 +201,5 @@ async def test_workers_that_are_told_to_stop_before_they_are_ready_do(tmp_path: 
 
 def started(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     """Run a server that is expected to end by itself."""
-    command = [*Server.program, "serve", "--listen", "127.0.0.1:0", *flags]
+    command = [BIN / "status-grpc", "serve", "--listen", "127.0.0.1:0", *flags]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from warm import WarmProcess
 
 from status_grpc import StatusClient, TraceEventStatus, TraceStatus
 
@@ -46,18 +49,31 @@ class CommandLine:
     """Runs `status-grpc` with an environment of its own."""
 
     environment: dict[str, str] = field(default_factory=dict)
+    #: Whether the process is forked from one that has imported the program. What Python and gRPC write, and how, is
+    #: decided before that.
+    warm: bool = True
 
     def __call__(self, *arguments: str | bytes, stdin: str = "", **environment: str) -> Run:
+        environment = self.environment | environment
+        if not self.warm or "PYTHONIOENCODING" in environment:
+            return self._from_nothing(arguments, stdin, environment)
+        with tempfile.TemporaryDirectory() as folder:
+            given, log = Path(folder, "stdin"), Path(folder, "stderr")
+            given.write_bytes(stdin.encode())
+            process = WarmProcess(arguments, log=log, stdin=given, environment=environment)
+            out = process.communicate()
+            return self._ended(process.wait(), out.encode(), log.read_bytes())
+
+    def _from_nothing(self, arguments: Sequence[str | bytes], stdin: str, environment: dict[str, str]) -> Run:
         done = subprocess.run(
-            [*COMMAND, *arguments],
-            input=stdin.encode(),
-            capture_output=True,
-            env=self.environment | environment,
-            timeout=60,
-            check=False,
+            [*COMMAND, *arguments], input=stdin.encode(), capture_output=True, env=environment, timeout=60, check=False
         )
-        assert b"Traceback" not in done.stderr
-        return Run(done.returncode, done.stdout.decode(), done.stderr.decode())
+        return self._ended(done.returncode, done.stdout, done.stderr)
+
+    @staticmethod
+    def _ended(code: int, out: bytes, err: bytes) -> Run:
+        assert b"Traceback" not in err
+        return Run(code, out.decode(), err.decode())
 
 
 @dataclass
@@ -89,19 +105,10 @@ class Traces:
 @contextmanager
 def serving(environment: dict[str, str], folder: Path, *flags: str, listen: str = "127.0.0.1:0") -> Iterator[str]:
     """Run a server in this folder; yields where it listens."""
-    database = f"sqlite+aiosqlite:///{folder / 'traces.db'}"
-    with (
-        (folder / "server.log").open("a") as log,
-        subprocess.Popen(
-            [*COMMAND, "serve", "--listen", listen, "--database-url", database, *flags],
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env=environment,
-            text=True,
-        ) as process,
-    ):
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().split()[-1]
-        finally:
-            process.terminate()
+    arguments = ["serve", "--listen", listen, "--database-url", f"sqlite+aiosqlite:///{folder / 'traces.db'}", *flags]
+    process = WarmProcess(arguments, folder=folder, log=folder / "server.log", environment=environment)
+    try:
+        yield process.stdout.readline().split()[-1]
+    finally:
+        process.terminate()
+        process.communicate()

@@ -11,6 +11,11 @@ from command_line import CommandLine, serving
 
 
 @pytest.fixture(scope="module")
+def cli(clean_environment: dict[str, str], server: str) -> CommandLine:
+    return CommandLine({**clean_environment, "STATUS_GRPC_SERVER": server}, warm=False)
+
+
+@pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return Certificates(tmp_path_factory.mktemp("certificates"))
 
@@ -35,7 +40,7 @@ def tls(
         flags = ["--ca", certificates.authority]
         if mutual:
             flags += ["--cert", certificates.client[0], "--key", certificates.client[1]]
-        yield CommandLine(clean_environment | {"STATUS_GRPC_SERVER": address}), flags
+        yield CommandLine(clean_environment | {"STATUS_GRPC_SERVER": address}, warm=False), flags
 
 
 def test_commands_and_following_by_flags_and_by_a_context(tls, tmp_path: Path):

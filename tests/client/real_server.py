@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 from ports import free_port
+from warm import WarmProcess
 
 
 class RealServer:
     def __init__(self, folder: Path, *flags: str) -> None:
         self._folder = folder
         self._flags = flags
-        self._process: subprocess.Popen[str] | None = None
+        self._process: WarmProcess | None = None
         self.port = free_port()
 
     @property
@@ -22,11 +21,9 @@ class RealServer:
         return f"127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "status_grpc.cli.main", "serve", "--listen", self.address, *self._flags]
-        command += ["--database-url", f"sqlite+aiosqlite:///{self._folder / 'traces.db'}", "--drain-seconds", "1"]
-        with (self._folder / "server.log").open("a") as log:
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=self._folder)
-        assert self._process.stdout is not None
+        arguments = ["serve", "--listen", self.address, *self._flags, "--drain-seconds", "1"]
+        arguments += ["--database-url", f"sqlite+aiosqlite:///{self._folder / 'traces.db'}"]
+        self._process = WarmProcess(arguments, folder=self._folder, log=self._folder / "server.log")
         line = self._process.stdout.readline()
         assert "listening" in line, (line, (self._folder / "server.log").read_text())
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import select
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 from ports import free_ports
+from warm import WarmProcess
 
 #: Long enough for the slowest machine: only a server that never comes up or never goes down reaches it.
 PATIENCE = 60.0
@@ -20,7 +20,7 @@ class Gateway:
         self.flags = flags
         port = free_ports(2)
         self.grpc, self.http = f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}"
-        self.process: subprocess.Popen[str] | None = None
+        self.process: WarmProcess | None = None
         self._log = folder / "server.log"
 
     @property
@@ -33,13 +33,9 @@ class Gateway:
         return self._log.read_text()
 
     def start(self) -> Gateway:
-        command = [sys.executable, "-P", "-m", "status_grpc.cli.main", "serve", "--listen", self.grpc]
-        command += ["--http", self.http, "--database-url", f"sqlite+aiosqlite:///{self.folder / 'traces.db'}"]
-        with self._log.open("a") as log:
-            self.process = subprocess.Popen(
-                [*command, *self.flags], stdout=subprocess.PIPE, stderr=log, text=True, cwd=self.folder
-            )
-        assert self.process.stdout is not None
+        arguments = ["serve", "--listen", self.grpc, "--http", self.http]
+        arguments += ["--database-url", f"sqlite+aiosqlite:///{self.folder / 'traces.db'}", *self.flags]
+        self.process = WarmProcess(arguments, folder=self.folder, log=self._log)
         ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
         line = self.process.stdout.readline() if ready else ""
         assert line == f"status-grpc is listening on {self.grpc} and {self.url}\n", (line, self.log)
@@ -51,7 +47,6 @@ class Gateway:
 
     def wait(self) -> int:
         assert self.process is not None
-        assert self.process.stdout is not None
         code = self.process.wait(PATIENCE)
         self.process.stdout.close()
         self.process = None

@@ -9,6 +9,9 @@ OLD_CLIENTS := .cache/okdata-aws/.ready .cache/okdata-cli/.ready
 PROTOS := $(wildcard protos/tracestatus/v1/*.proto)
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
+# Tests and checks start hundreds of processes: what they import is compiled once, also where the environment says not to.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve test test-protobuf test-browser test-long screenshot faults test-postgres test-pgbouncer check format generate check-generated released bench bench-quick bench-peers lock clean
 

@@ -22,7 +22,8 @@ setup: $(READY) ## make the virtual environment (the other targets do it by them
 
 $(READY): pyproject.toml requirements/dev.txt requirements/constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) -c requirements/constraints.txt -r requirements/dev.txt -e '.[all]'
+	$(PIP) --no-compile -c requirements/constraints.txt -r requirements/dev.txt -e '.[all]'
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true # by all cores; what cannot be compiled is not imported
 	@touch $@
 
 demo: $(READY) ## run a pipeline and follow it to its end, on a server and a database of its own
@@ -32,7 +33,8 @@ serve: $(READY) ## run the server on 127.0.0.1:50051 with status-grpc.db in this
 	$(BIN)/status-grpc serve
 
 # More processes than the two cores that they are made for: many tests wait for something most of the time.
-test: $(READY) $(OLD_CLIENTS) ## run all tests
+test: ## run all tests
+	@$(MAKE) --no-print-directory -j 3 $(READY) $(OLD_CLIENTS)
 	$(BIN)/python -m pytest -n 4
 
 # The clients of the older status service, as they are published. No environment can have both: okdata-aws 6 wants

@@ -35,7 +35,7 @@ serve: $(READY) ## run the server on 127.0.0.1:50051 with status-grpc.db in this
 # More processes than the two cores that they are made for: many tests wait for something most of the time.
 test: ## run all tests
 	@$(MAKE) --no-print-directory -j 3 $(READY) $(OLD_CLIENTS)
-	$(BIN)/python -m pytest -n 4
+	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 # The clients of the older status service, as they are published. No environment can have both: okdata-aws 6 wants
 # okdata-sdk < 4, okdata-cli 6 wants >= 4.1.

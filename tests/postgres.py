@@ -64,7 +64,7 @@ class Cluster:
         secret.write_text(self._password)
         for path in (folder, secret):
             os.chown(path, *user())
-        command = [self._bin / "initdb", "-D", self._data, "-U", "postgres", "-A", "password", f"--pwfile={secret}"]
+        command = [self._bin / "initdb", "-D", self._data, "-U", "postgres", "-A", "md5", f"--pwfile={secret}"]
         command += ["--no-sync", "--encoding=UTF8", "--locale=C"]
         made = subprocess.run(as_user(command), capture_output=True, text=True, cwd="/")
         assert made.returncode == 0, made.stderr

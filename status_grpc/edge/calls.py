@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -156,13 +155,6 @@ class StatusCalls:
         until = asyncio.get_running_loop().time() + seconds
         trace = await self._following.wait(target, until=until, caller=caller)
         return b"" if trace is None else _with_trace(trace)
-
-    async def stream_trace(self, request: pb.StreamTraceRequest, *, caller: str) -> AsyncGenerator[bytes, None]:
-        """Yield StreamTraceResponses until the trace is done."""
-        async with aclosing(self.follow(request, caller=caller)) as items:
-            async for item in items:
-                for message in encode_item(item):
-                    yield message
 
     def follow(self, request: pb.StreamTraceRequest, *, caller: str) -> AsyncGenerator[FollowItem, None]:
         """Return what StreamTrace tells, to be encoded by whoever asks."""

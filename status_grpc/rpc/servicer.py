@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from typing import Any
 
 import grpc
 from tracestatus.v1 import status_service_pb2 as pb
 
-from status_grpc.domain.errors import SlowReader
-from status_grpc.edge.calls import StatusCalls
+from status_grpc.edge.calls import StatusCalls, encode_item
+from status_grpc.rpc.writing import BoundedWriter
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -61,20 +60,11 @@ class StatusServicer:
     async def StreamTrace(self, request: pb.StreamTraceRequest, context: Context) -> None:
         """Send a trace's events until it is done."""
         # Closed before anything else happens: an abort towards a client that does not read would wait for it.
-        async with aclosing(self._calls.stream_trace(request, caller=caller_of(context))) as messages:
-            async for message in messages:
-                await self._send(context, message)
-
-    async def _send(self, context: Context, message: bytes) -> None:
-        """Write one message. Raises SlowReader when the client takes too long to read it."""
-        limit = asyncio.timeout(self._write_timeout_seconds)
-        try:
-            async with limit:
-                await context.write(message)
-        except Exception:
-            if limit.expired():  # gRPC raises an error of its own when a write is cancelled
-                raise SlowReader from None
-            raise
+        async with aclosing(self._calls.follow(request, caller=caller_of(context))) as items:
+            with closing(BoundedWriter(context, self._write_timeout_seconds)) as writer:
+                async for item in items:
+                    for message in encode_item(item):
+                        await writer.write(message)
 
 
 def caller_of(context: Context) -> str:

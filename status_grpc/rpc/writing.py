@@ -14,7 +14,7 @@ class BoundedWriter:
     """Writes messages, each within a bounded time.
 
     One timer serves many writes: it looks whether the write under way has taken too long, and again when that would be
-    the case. A timer for each write costs a tenth of what a message to a follower does.
+    the case. A timer for each write would cost a fifth of what a message to a follower does.
     """
 
     __slots__ = ("_context", "_expired", "_loop", "_seconds", "_task", "_timer", "_writing_since")

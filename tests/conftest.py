@@ -10,9 +10,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 from postgres import Cluster, Databases, own_cluster, shared_databases
 
-# In the background of a shell's script this is ignored, which every process that a test starts would take over.
+# In the background of a shell's script, and behind nohup, these are ignored, which every process that a test starts would
+# take over.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # No deadline: a busy machine is no defect. A failing example is printed in a form that can be pasted into a test. Other
 # examples each time: many runs look at more than one long one. STATUS_GRPC_LONG_TESTS=1 looks at more at once.

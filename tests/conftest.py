@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from postgres import Cluster, Databases, own_cluster, shared_databases
 
-# In the background of a shell's script, and behind nohup, these are ignored, which every process that a test starts would
-# take over.
+# In the background of a shell's script, and behind nohup, these are ignored, which every process that a test starts
+# would take over.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:

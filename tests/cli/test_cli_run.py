@@ -101,15 +101,17 @@ def test_a_command_that_a_signal_ends_ends_the_same_way(run, history, name):
     assert found.trace.first_failure.exception_message == f"sh was ended by {name}"
 
 
+# A signal that comes just before a call that blocks is handled when that call returns: none of these blocks for long.
 HANDLER = """
-import os, signal, sys
+import os, signal, sys, time
 def handler(number, frame):
     os.write(1, f"got {signal.Signals(number).name}\\n".encode())  # print may be what is interrupted
     sys.exit(7)
 for name in sys.argv[1:]:
     signal.signal(getattr(signal, name), handler)
 print("ready", flush=True)
-signal.pause()
+while True:
+    time.sleep(0.1)
 """
 
 
@@ -125,7 +127,7 @@ def test_signals_reach_the_command_which_decides(cli, job, history, name):
 
 
 COUNTER = """
-import os, signal
+import os, select, signal
 count = 0
 def handler(number, frame):
     global count
@@ -133,6 +135,8 @@ def handler(number, frame):
     os.write(1, b"interrupted\\n")  # print may be what is interrupted
 signal.signal(signal.SIGINT, handler)
 print("ready", flush=True)
+while not select.select([0], [], [], 0.1)[0]:
+    pass
 input()
 print("interrupted", count, "times", flush=True)
 """

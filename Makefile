@@ -42,7 +42,7 @@ test: ## run all tests
 .cache/%/.ready: requirements/%.txt
 	rm -rf $(@D)
 	$(PYTHON) -m venv $(@D)
-	PIP_DISABLE_PIP_VERSION_CHECK=1 $(@D)/bin/python -m pip install --quiet -r $<
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(@D)/bin/python -m pip install --quiet --no-compile -r $<
 	@touch $@
 
 # The client's suite on a protobuf that callers may have instead of ours: in an environment of its own, on the wheel.

@@ -24,7 +24,9 @@ class BoundedWriter:
         self._context = context
         self._seconds = seconds
         self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
         self._timer: asyncio.TimerHandle | None = None
         self._writing_since: float | None = None
         self._expired = False
@@ -37,7 +39,7 @@ class BoundedWriter:
         try:
             await self._context.write(message)
         except BaseException:  # gRPC raises an error of its own when a write is cancelled
-            if self._expired and self._task is not None and not self._task.uncancel():
+            if self._expired and not self._task.uncancel():
                 raise SlowReader from None
             raise
         finally:
@@ -51,7 +53,7 @@ class BoundedWriter:
 
     def _look(self) -> None:
         self._timer = None
-        if self._writing_since is None or self._task is None:
+        if self._writing_since is None:
             return
         due = self._writing_since + self._seconds
         if self._loop.time() < due:

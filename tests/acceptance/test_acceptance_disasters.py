@@ -395,6 +395,19 @@ async def test_a_reader_that_does_not_come_back_is_cut_off_with_a_reason(
     assert resumed.sequences == list(range(last.sequence + 1, 43))
 
 
+async def test_a_stream_may_last_longer_than_a_write_and_be_silent_for_longer(
+    new_server: Callable[..., Server], connect: Connect
+) -> None:
+    stub = connect(new_server("--write-timeout-seconds", "0.1"))
+    trace_id = await new_trace(stub)
+    following = asyncio.create_task(follow(stub, trace_id=trace_id))
+    for _ in range(3):
+        await update(stub, trace_id)
+        await asyncio.sleep(0.25)
+    await update(stub, trace_id, **ENDED_OK)
+    assert (await following).sequences == [1, 2, 3, 4, 5]
+
+
 async def test_a_burst_of_calls_is_answered_to_the_last(new_server: Callable[..., Server], connect: Connect) -> None:
     """Such as all followers at once, resuming after a restart: every answer is one that the service has given."""
     server = new_server()

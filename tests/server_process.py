@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import select
 import signal
 import sqlite3
 import subprocess
@@ -12,13 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ports import free_port
-from warm import WarmProcess
+from warm import PATIENCE, WarmProcess
 
 from status_grpc.cli.main import main
 
 BIN = Path(sys.executable).parent
-#: Long enough for the slowest machine: only a server that never comes up or never goes down reaches it.
-PATIENCE = 60.0
 
 
 class Server:
@@ -53,8 +50,7 @@ class Server:
         """Start the process; return once it has said where it listens."""
         arguments = ["serve", "--listen", self.address, "--database-url", self.database_url, *self.flags]
         self.process = WarmProcess(arguments, folder=self.folder, log=self._log, program=self.program)
-        ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
-        line = self.process.stdout.readline() if ready else ""
+        line = self.process.first_line()
         found = re.fullmatch(r"status-grpc is listening on (\S+)(?: and (\S+))?\n", line)
         if found is None:
             self.kill()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -18,6 +19,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from status_grpc.cli.main import commands, main
+
+#: Long enough for the slowest machine: only a process that never comes up or never goes down reaches it.
+PATIENCE = 60.0
 
 _FORKING = multiprocessing.get_context("forkserver")
 _FORKING.set_forkserver_preload(
@@ -88,12 +92,24 @@ class WarmProcess:
             raise subprocess.TimeoutExpired("status-grpc", timeout or 0)
         return code
 
-    def communicate(self) -> str:
-        """Read standard output to its end, and wait for that of the process."""
+    def first_line(self) -> str:
+        """Return the first line of standard output; empty if the process ends, or takes too long, without one."""
+        ready, _, _ = select.select([self.stdout], [], [], PATIENCE)
+        return self.stdout.readline() if ready else ""
+
+    def communicate(self) -> bytes:
+        """Read the rest of standard output, and wait for the end of the process; one that takes too long is killed."""
+        until = time.monotonic() + PATIENCE
+        said = b""
         with self.stdout:
-            said = self.stdout.read()
-        self.wait()
-        return said
+            while select.select([self.stdout], [], [], max(0, until - time.monotonic()))[0]:
+                part = os.read(self.stdout.fileno(), 65536)
+                if not part:
+                    self.wait(PATIENCE)
+                    return said
+                said += part
+        self.kill()
+        raise subprocess.TimeoutExpired("status-grpc", PATIENCE, said)
 
 
 def _run(

@@ -62,7 +62,7 @@ class CommandLine:
             given.write_bytes(stdin.encode())
             process = WarmProcess(arguments, log=log, stdin=given, environment=environment)
             out = process.communicate()
-            return self._ended(process.wait(), out.encode(), log.read_bytes())
+            return self._ended(process.wait(), out, log.read_bytes())
 
     def _from_nothing(self, arguments: Sequence[str | bytes], stdin: str, environment: dict[str, str]) -> Run:
         done = subprocess.run(
@@ -108,7 +108,7 @@ def serving(environment: dict[str, str], folder: Path, *flags: str, listen: str 
     arguments = ["serve", "--listen", listen, "--database-url", f"sqlite+aiosqlite:///{folder / 'traces.db'}", *flags]
     process = WarmProcess(arguments, folder=folder, log=folder / "server.log", environment=environment)
     try:
-        yield process.stdout.readline().split()[-1]
+        yield process.first_line().split()[-1]
     finally:
         process.terminate()
         process.communicate()

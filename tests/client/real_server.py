@@ -24,7 +24,7 @@ class RealServer:
         arguments = ["serve", "--listen", self.address, *self._flags, "--drain-seconds", "1"]
         arguments += ["--database-url", f"sqlite+aiosqlite:///{self._folder / 'traces.db'}"]
         self._process = WarmProcess(arguments, folder=self._folder, log=self._folder / "server.log")
-        line = self._process.stdout.readline()
+        line = self._process.first_line()
         assert "listening" in line, (line, (self._folder / "server.log").read_text())
 
     def send(self, number: signal.Signals) -> None:

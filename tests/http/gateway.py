@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import select
 import signal
 import subprocess
 from pathlib import Path
 
 from ports import free_ports
-from warm import WarmProcess
-
-#: Long enough for the slowest machine: only a server that never comes up or never goes down reaches it.
-PATIENCE = 60.0
+from warm import PATIENCE, WarmProcess
 
 
 class Gateway:
@@ -36,8 +32,7 @@ class Gateway:
         arguments = ["serve", "--listen", self.grpc, "--http", self.http]
         arguments += ["--database-url", f"sqlite+aiosqlite:///{self.folder / 'traces.db'}", *self.flags]
         self.process = WarmProcess(arguments, folder=self.folder, log=self._log)
-        ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
-        line = self.process.stdout.readline() if ready else ""
+        line = self.process.first_line()
         assert line == f"status-grpc is listening on {self.grpc} and {self.url}\n", (line, self.log)
         return self
 

@@ -61,7 +61,9 @@ class GroupCommit:
     #: How many commands a transaction does not wait to get more of: beyond them, its own cost is small beside theirs.
     PLENTY_OF_COMMANDS = 96
     #: How long a transaction waits for callers that are about to come back, in seconds. One caller alone never waits.
-    PATIENCE_SECONDS = 0.004
+    PATIENCE_SECONDS = 0.008
+    #: It stops waiting sooner when nobody has come for this long.
+    QUIET_SECONDS = 0.002
     #: After how many seconds what is unread is read although a transaction still runs: who sent what cannot be
     #: committed shall not wait for a database that is away.
     UNREAD_SECONDS = 0.1
@@ -79,6 +81,7 @@ class GroupCommit:
         self._wake = asyncio.Event()
         self._enough = 0
         self._gathered: asyncio.Future[None] | None = None
+        self._looking: asyncio.TimerHandle | None = None
         self._closing = False
         self._task: asyncio.Task[None] | None = None
 
@@ -171,15 +174,27 @@ class GroupCommit:
         A transaction costs much the same for one write as for fifty. Without this a busy server would commit whatever
         few have arrived each time, and spend itself on transactions.
         """
-        self._enough = active * 3 // 4
+        self._enough = active * 7 // 8
         if self._has_enough() or self._closing:
             return
         loop = asyncio.get_running_loop()
         self._gathered = loop.create_future()
-        timer = loop.call_later(self.PATIENCE_SECONDS, _set, self._gathered)
+        self._look_again(until=loop.time() + self.PATIENCE_SECONDS, seen=None)
         await self._gathered
-        timer.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
         self._gathered = None
+
+    def _look_again(self, until: float, seen: int | None) -> None:
+        """Look after a while whether more have come than were seen; None: those before us are still being answered."""
+        self._looking = asyncio.get_running_loop().call_later(self.QUIET_SECONDS, self._look, until, seen)
+
+    def _look(self, until: float, seen: int | None) -> None:
+        assert self._gathered is not None
+        if len(self._queue) == seen or asyncio.get_running_loop().time() >= until:
+            _set(self._gathered)
+        else:
+            self._look_again(until, len(self._queue))
 
     def _has_enough(self) -> bool:
         """Return whether most of the active callers are back, or there are plenty of commands without them."""

@@ -136,7 +136,7 @@ async def test_many_callers_share_few_transactions(writer: GroupCommit, gate: Ga
 
 async def test_one_caller_alone_never_waits_for_company(writer: GroupCommit, gate: Gate) -> None:
     await writer.submit([create("a")])
-    writer.PATIENCE_SECONDS = 3600
+    writer.PATIENCE_SECONDS = writer.QUIET_SECONDS = 3600
     async with asyncio.timeout(30):
         for _ in range(5):
             await writer.submit([append("a")])
@@ -147,7 +147,7 @@ async def test_a_whole_transaction_waits_for_nobody(gate: Gate) -> None:
     writer.start()
     first = await gate.hold(writer, create("a"))
     many = [writer.submit([append("a")]) for _ in range(40)]
-    writer.PATIENCE_SECONDS = 3600
+    writer.PATIENCE_SECONDS = writer.QUIET_SECONDS = 3600
     whole = [writer.submit([append("a") for _ in range(GroupCommit.MOST_COMMANDS)]) for _ in range(2)]
     gate.open.set()
     async with asyncio.timeout(30):
@@ -155,9 +155,45 @@ async def test_a_whole_transaction_waits_for_nobody(gate: Gate) -> None:
     await writer.close()
 
 
+async def test_a_transaction_waits_as_long_as_others_keep_coming(writer: GroupCommit, gate: Gate) -> None:
+    first = await gate.hold(writer, create("a"))
+    many = [writer.submit([append("a")]) for _ in range(39)]
+    writer.PATIENCE_SECONDS, writer.QUIET_SECONDS = 3600, 0.5
+    gate.open.set()
+    await asyncio.gather(first, *many)
+    assert [len(batch) for batch in gate.batches] == [1, 39]
+    back: list[asyncio.Future[list[Decision]]] = []
+    for _ in range(33):  # the 34th of 39 is the one that makes most of them
+        back.append(writer.submit([append("a")]))
+        await asyncio.sleep(0.02)
+    assert not any(answer.done() for answer in back)
+    back.append(writer.submit([append("a")]))
+    await asyncio.gather(*back)
+    assert [len(batch) for batch in gate.batches] == [1, 39, 34]
+
+
+async def test_callers_that_keep_coming_are_waited_for_no_longer_than_patience_lasts(
+    writer: GroupCommit, gate: Gate
+) -> None:
+    first = await gate.hold(writer, create("a"))
+    many = [writer.submit([append("a")]) for _ in range(80)]
+    writer.PATIENCE_SECONDS, writer.QUIET_SECONDS = 0.1, 0.05
+    gate.open.set()
+    await asyncio.gather(first, *many)
+    async with asyncio.timeout(30):
+        early = writer.submit([append("a")])
+        later = 0
+        while not early.done():
+            writer.submit([append("a")])
+            later += 1
+            await asyncio.sleep(0.01)
+    assert later < 70
+
+
 async def test_callers_that_do_not_come_back_are_not_waited_for_long(writer: GroupCommit, gate: Gate) -> None:
     first = await gate.hold(writer, create("a"))
     many = [writer.submit([append("a")]) for _ in range(40)]
+    writer.PATIENCE_SECONDS = 3600
     gate.open.set()
     await asyncio.gather(first, *many)
     async with asyncio.timeout(30):
@@ -403,7 +439,7 @@ async def test_close_commits_what_is_queued_and_refuses_what_comes_after(
 async def test_close_does_not_wait_for_company(writer: GroupCommit, gate: Gate) -> None:
     first = await gate.hold(writer, create("a"))
     many = [writer.submit([append("a")]) for _ in range(20)]
-    writer.PATIENCE_SECONDS = 3600
+    writer.PATIENCE_SECONDS = writer.QUIET_SECONDS = 3600
     gate.open.set()
     await asyncio.gather(first, *many)
     last = writer.submit([append("a")])

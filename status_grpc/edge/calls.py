@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 from tracestatus.v1 import status_service_pb2 as pb
 
@@ -19,6 +18,7 @@ from status_grpc.wire.errors import encode_error
 from status_grpc.wire.events import encode_event
 from status_grpc.wire.framing import embedded
 from status_grpc.wire.lineage import encode_edge, encode_lineage_trace
+from status_grpc.wire.parsing import Unparsed
 from status_grpc.wire.times import encode_time
 from status_grpc.wire.tokens import make_page_token
 from status_grpc.wire.traces import encode_trace, trace_message
@@ -49,14 +49,26 @@ class StatusCalls:
 
     async def create(self, request: pb.CreateRequest) -> bytes:
         """Start a trace; return a CreateResponse."""
-        read = partial(self._requests.create, request)
-        trace, event = await self._traces.create_unread(read, size=request.ByteSize())
+        return await self._create(lambda: request, request.ByteSize())
+
+    async def create_unparsed(self, request: Unparsed[pb.CreateRequest]) -> bytes:
+        """Do as `create` does; the request is parsed when its turn comes."""
+        return await self._create(request.message, request.size)
+
+    async def _create(self, message: Callable[[], pb.CreateRequest], size: int) -> bytes:
+        trace, event = await self._traces.create_unread(lambda: self._requests.create(message()), size=size)
         return embedded(_TRACE, encode_trace(trace)) + embedded(_EVENT, encode_event(event))
 
     async def update(self, request: pb.UpdateRequest) -> bytes:
         """Append an event; return an UpdateResponse."""
-        read = partial(self._requests.update, request)
-        trace, event = await self._traces.update_unread(read, size=request.ByteSize())
+        return await self._update(lambda: request, request.ByteSize())
+
+    async def update_unparsed(self, request: Unparsed[pb.UpdateRequest]) -> bytes:
+        """Do as `update` does; the request is parsed when its turn comes."""
+        return await self._update(request.message, request.size)
+
+    async def _update(self, message: Callable[[], pb.UpdateRequest], size: int) -> bytes:
+        trace, event = await self._traces.update_unread(lambda: self._requests.update(message()), size=size)
         return embedded(_TRACE, encode_trace(trace)) + embedded(_EVENT, encode_event(event))
 
     async def batch_update(self, request: pb.BatchUpdateRequest) -> bytes:

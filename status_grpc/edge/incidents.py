@@ -7,8 +7,9 @@ from typing import Any
 
 import structlog
 
-from status_grpc.domain.errors import Internal, StatusError
+from status_grpc.domain.errors import Internal, InvalidArgument, StatusError
 from status_grpc.wire.errors import CODES
+from status_grpc.wire.parsing import Unparsed
 
 #: An id that is not valid may be as long as a request; so much of it tells which it was.
 _LOGGED_CHARACTERS = 160
@@ -25,6 +26,11 @@ def unforeseen(failure: Exception, method: str, *, trace_id: str | None = None) 
 
 def trace_id_of(request: Any) -> str | None:
     """Return the id of the trace that a request is about, None if it names none."""
+    if isinstance(request, Unparsed):
+        try:
+            request = request.message()
+        except InvalidArgument:
+            return None
     found = getattr(request, "trace_id", "") or getattr(getattr(request, "event", None), "trace_id", "")
     return found[:_LOGGED_CHARACTERS] or None
 

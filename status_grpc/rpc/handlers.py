@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -11,7 +12,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from tracestatus.v1 import status_service_pb2 as pb
 
 from status_grpc.rpc.servicer import StatusServicer
-from status_grpc.wire.parsing import parser
+from status_grpc.wire.parsing import later, parser
 
 #: The two names of reflection speak the same messages; older clients know only the first.
 REFLECTION_NAMES = ("grpc.reflection.v1alpha.ServerReflection", "grpc.reflection.v1.ServerReflection")
@@ -21,20 +22,20 @@ SERVICE_NAME: str = pb.DESCRIPTOR.services_by_name["StatusService"].full_name
 
 def status_service_handler(servicer: StatusServicer) -> grpc.GenericRpcHandler:
     """Return the handler of tracestatus.v1.StatusService."""
-    requests = {
-        "Create": pb.CreateRequest,
-        "Update": pb.UpdateRequest,
-        "BatchUpdate": pb.BatchUpdateRequest,
-        "Heartbeat": pb.HeartbeatRequest,
-        "GetTrace": pb.GetTraceRequest,
-        "GetByPath": pb.GetByPathRequest,
-        "WaitTrace": pb.WaitTraceRequest,
-        "ListTraces": pb.ListTracesRequest,
-        "GetLineage": pb.GetLineageRequest,
+    deserializers: dict[str, Callable[[bytes], Any]] = {
+        "Create": later(pb.CreateRequest),
+        "Update": later(pb.UpdateRequest),
+        "BatchUpdate": parser(pb.BatchUpdateRequest),
+        "Heartbeat": parser(pb.HeartbeatRequest),
+        "GetTrace": parser(pb.GetTraceRequest),
+        "GetByPath": parser(pb.GetByPathRequest),
+        "WaitTrace": parser(pb.WaitTraceRequest),
+        "ListTraces": parser(pb.ListTracesRequest),
+        "GetLineage": parser(pb.GetLineageRequest),
     }
     handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-        name: grpc.unary_unary_rpc_method_handler(getattr(servicer, name), request_deserializer=parser(kind))
-        for name, kind in requests.items()
+        name: grpc.unary_unary_rpc_method_handler(getattr(servicer, name), request_deserializer=deserializer)
+        for name, deserializer in deserializers.items()
     }
     handlers["StreamTrace"] = grpc.unary_stream_rpc_method_handler(
         servicer.StreamTrace,

@@ -10,6 +10,7 @@ from tracestatus.v1 import status_service_pb2 as pb
 
 from status_grpc.edge.calls import StatusCalls, encode_item
 from status_grpc.rpc.writing import BoundedWriter
+from status_grpc.wire.parsing import Unparsed
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -21,13 +22,13 @@ class StatusServicer:
         self._calls = calls
         self._write_timeout_seconds = write_timeout_seconds
 
-    async def Create(self, request: pb.CreateRequest, context: Context) -> bytes:
+    async def Create(self, request: Unparsed[pb.CreateRequest], context: Context) -> bytes:
         """Start a trace."""
-        return await self._calls.create(request)
+        return await self._calls.create_unparsed(request)
 
-    async def Update(self, request: pb.UpdateRequest, context: Context) -> bytes:
+    async def Update(self, request: Unparsed[pb.UpdateRequest], context: Context) -> bytes:
         """Append an event."""
-        return await self._calls.update(request)
+        return await self._calls.update_unparsed(request)
 
     async def BatchUpdate(self, request: pb.BatchUpdateRequest, context: Context) -> bytes:
         """Append many events."""

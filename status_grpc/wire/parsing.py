@@ -1,6 +1,7 @@
 """Parses requests so that bytes which are no such message become a finding that names the field.
 
-gRPC answers UNKNOWN with a Python exception's text when a deserializer raises; these return `Malformed` instead.
+gRPC answers UNKNOWN with a Python exception's text when a deserializer raises; these return `Malformed` instead, or
+leave the bytes as they are until it is their turn (`Unparsed`).
 The wire format is that of https://protobuf.dev/programming-guides/encoding/.
 """
 
@@ -13,7 +14,7 @@ from typing import Generic, TypeVar, cast
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
-from status_grpc.domain.errors import FieldViolation
+from status_grpc.domain.errors import FieldViolation, InvalidArgument
 
 M = TypeVar("M", bound=Message)
 
@@ -40,6 +41,38 @@ def parser(kind: type[M]) -> Callable[[bytes], M | Malformed[M]]:
             return parse(data)
         except DecodeError:
             return Malformed(_diagnose(data, cast(Descriptor, kind.DESCRIPTOR)))
+
+    return deserialize
+
+
+class Unparsed(Generic[M]):
+    """A request that is parsed when somebody looks at it, each time anew."""
+
+    __slots__ = ("_data", "_parse")
+
+    def __init__(self, data: bytes, parse: Callable[[bytes], M | Malformed[M]]) -> None:
+        self._data = data
+        self._parse = parse
+
+    @property
+    def size(self) -> int:
+        """How many bytes it takes."""
+        return len(self._data)
+
+    def message(self) -> M:
+        """Return the message. Raises InvalidArgument, which names the field, when the bytes are none."""
+        message = self._parse(self._data)
+        if isinstance(message, Malformed):
+            raise InvalidArgument([message.violation])
+        return message
+
+
+def later(kind: type[M]) -> Callable[[bytes], Unparsed[M]]:
+    """Return the deserializer for requests of this type that leaves them unparsed."""
+    parse = parser(kind)
+
+    def deserialize(data: bytes) -> Unparsed[M]:
+        return Unparsed(data, parse)
 
     return deserialize
 

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from tracestatus.v1 import status_service_pb2 as pb
 from tracestatus.v1 import trace_pb2
 
+from status_grpc.domain.errors import InvalidArgument
+from status_grpc.edge.incidents import trace_id_of
 from status_grpc.wire.framing import embedded
-from status_grpc.wire.parsing import Malformed, parser
+from status_grpc.wire.parsing import Malformed, later, parser
 
 REQUESTS: list[type[Message]] = [
     pb.CreateRequest,
@@ -142,3 +144,27 @@ def test_framing_is_what_protobuf_writes(size: int) -> None:
             below = trace_pb2.TraceEvent.FromString(event)
             whole = kind(**{field.name: [below] if field.is_repeated else below})
             assert embedded(field.number, event) == whole.SerializeToString()
+
+
+def test_a_request_that_is_left_unparsed_is_the_same_message_at_every_look():
+    request = pb.UpdateRequest(event=trace_pb2.TraceEvent(trace_id="t", component="c"), new_run=True)
+    unparsed = later(pb.UpdateRequest)(request.SerializeToString())
+    assert unparsed.size == request.ByteSize()
+    first = unparsed.message()
+    assert first == request
+    first.event.component = "changed by whoever read it first"
+    assert unparsed.message() == request
+
+
+def test_a_request_that_is_left_unparsed_says_what_is_wrong_when_it_is_looked_at():
+    event = embedded(1, b"\xff")
+    unparsed = later(pb.UpdateRequest)(embedded(1, event))
+    with pytest.raises(InvalidArgument) as raised:
+        unparsed.message()
+    assert [violation.field for violation in raised.value.violations] == ["event.trace_id"]
+    assert trace_id_of(unparsed) is None
+
+
+def test_the_trace_of_a_request_that_is_left_unparsed_is_known():
+    request = pb.UpdateRequest(event=trace_pb2.TraceEvent(trace_id="of-this-trace"))
+    assert trace_id_of(later(pb.UpdateRequest)(request.SerializeToString())) == "of-this-trace"

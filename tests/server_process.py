@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from ports import free_port
@@ -53,6 +54,9 @@ class Server:
         line = self.process.first_line()
         found = re.fullmatch(r"status-grpc is listening on (\S+)(?: and (\S+))?\n", line)
         if found is None:
+            # If it has closed its output it is about to end: it shall end with its own code, not with that of a kill.
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(5)
             self.kill()
             raise AssertionError(f"the server said {line!r} instead of where it listens; its log: {self.log}")
         assert found[1] == self.address

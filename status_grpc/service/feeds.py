@@ -33,8 +33,8 @@ log = structlog.get_logger(__name__)
 #: How many events a feed remembers, and how many bytes of them.
 _WINDOW_EVENTS = 512
 _WINDOW_BYTES = 2 * 1024 * 1024
-#: What one follower is given of them at a time.
-_RUN_EVENTS = 64
+#: What one follower is given of them at a time: between two such runs it is seen to get on, and hears of its end.
+_RUN_EVENTS = 16
 _RUN_BYTES = 256 * 1024
 #: What a page of history holds, and how many pages a feed remembers: followers that start together read together.
 _PAGE_EVENTS = 100

@@ -168,6 +168,7 @@ class Following:
                 seat.sequence = sequence = events[-1].sequence
                 event_id = events[-1].trace_event_id
                 seat.heard()
+                seat.signal.get_on()
                 self._raise_if_over(seat)
             elif sequence < trace.last_sequence:  # the store could not be read
                 if await self._wait(seat, asyncio.get_running_loop().time() + _STORE_RETRY_SECONDS):

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 #: How many are at work at a time: each sends what it was woken for and waits again. A call that arrives meanwhile
 #: waits, at each of its steps, for what these have under way, and not for a thousand others.
 _AT_ONCE = 32
-#: After how many seconds in which none of them has finished as many again take their turn: clients that do not read.
+#: After how many seconds in which none of them gets on as many again take their turn: clients that do not read.
 _PATIENCE_SECONDS = 0.03
 
 
@@ -48,6 +48,11 @@ class Signal:
                 self._waiting = None
         self._set = False
 
+    def get_on(self) -> None:
+        """Note that the task gets on with its turn: it takes long, and is not stuck."""
+        if self.turn is not None:
+            self.turn.progress += 1
+
     def end_turn(self) -> None:
         """Let another one take its turn: the task waits again, or will not come back."""
         if self.turn is not None:
@@ -56,20 +61,21 @@ class Signal:
 
 
 class Turn:
-    """Those who are at work at a time. Whoever does not finish in time does not count in the next turn."""
+    """Those who are at work at a time. When none of them gets on, they do not count in the next turn."""
 
-    __slots__ = ("_waker", "finished", "room", "working")
+    __slots__ = ("_waker", "progress", "room", "working")
 
     def __init__(self, waker: Waker, room: int = _AT_ONCE) -> None:
         self._waker = waker
         self.room = room
         self.working = 0
-        self.finished = 0
+        #: How often one of them has got on, or finished.
+        self.progress = 0
 
     def ended(self) -> None:
         """Note that one of them has finished."""
         self.working -= 1
-        self.finished += 1
+        self.progress += 1
         self._waker.go_on(self)
 
 
@@ -103,12 +109,12 @@ class Waker:
                 signal.turn = turn
         if self._queue and self._timer is None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(_PATIENCE_SECONDS, self._look, turn, turn.finished)
+            self._timer = loop.call_later(_PATIENCE_SECONDS, self._look, turn, turn.progress)
 
-    def _look(self, turn: Turn, finished: int) -> None:
-        """Begin another turn, with more room, if nobody has finished since this was to be called."""
+    def _look(self, turn: Turn, progress: int) -> None:
+        """Begin another turn, with more room, if nobody has got on since this was to be called."""
         self._timer = None
-        if turn is self._turn and turn.finished == finished:
+        if turn is self._turn and turn.progress == progress:
             # Many may have stopped reading at once, behind one connection: the others shall not wait for each of them.
             self._turn = Turn(self, 2 * turn.room)
         self.go_on(self._turn)

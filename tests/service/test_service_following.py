@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
+from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from status_grpc.domain.errors import (
     Unavailable,
 )
 from status_grpc.domain.events import TraceEventStatus
-from status_grpc.service import feeds
+from status_grpc.service import feeds, waking
 from status_grpc.service.following import Checkpoint, Cursor, FollowSettings, Target
 
 
@@ -299,6 +300,38 @@ async def test_a_follower_that_does_not_read_delays_nobody_and_misses_nothing(
     slow.read_on()
     await slow.end()
     assert slow.sequences == upto(402)
+
+
+async def test_followers_that_read_slowly_are_not_taken_for_stuck(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waking, "_PATIENCE_SECONDS", 0.2)
+    await house.write(create("a"))
+    told = [0] * (waking._AT_ONCE + 1)
+    ends = 0
+    ended_before: list[int] = []
+
+    async def read_slowly(place: int) -> None:
+        nonlocal ends
+        async with aclosing(house.following.follow(Target(trace_id="a"), Cursor())) as items:
+            async for item in items:
+                if isinstance(item, Checkpoint):
+                    continue
+                if told[place] == 1:
+                    ended_before.append(ends)
+                told[place] += len(item)
+                if told[place] > 1:
+                    await asyncio.sleep(0.05)
+                if told[place] == 161:
+                    ends += 1
+                    return
+
+    reading = [asyncio.create_task(read_slowly(place)) for place in range(len(told))]
+    await until(lambda: all(told))
+    await asyncio.sleep(0.05)
+    await house.write(*appended(160))
+    await asyncio.gather(*reading)
+    assert ended_before[-1] > 0, "the turn of one more comes when one of the others has ended its own"
 
 
 async def test_the_window_is_bounded_in_bytes(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

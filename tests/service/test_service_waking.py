@@ -95,6 +95,20 @@ async def test_however_many_do_not_come_back_the_others_are_woken() -> None:
     await followers.close()
 
 
+async def test_those_that_get_on_slowly_are_not_taken_for_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waking, "_PATIENCE_SECONDS", 0.05)
+    followers = Followers(waking._AT_ONCE + 1, stuck=waking._AT_ONCE)
+    await asyncio.sleep(0)
+    Waker().wake(followers.signals)
+    await followers.until_woken(waking._AT_ONCE)
+    for _ in range(50):
+        followers.signals[0].get_on()
+        await asyncio.sleep(0.01)
+    assert len(followers.woken) == waking._AT_ONCE, "one that gets on shows that they are not stuck"
+    await followers.until_woken(waking._AT_ONCE + 1)
+    await followers.close()
+
+
 async def test_one_that_leaves_makes_room_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waking, "_PATIENCE_SECONDS", 3600)
     followers = Followers(waking._AT_ONCE + 1, stuck=waking._AT_ONCE)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from tracestatus.v1 import status_service_pb2 as pb
 
 from status_grpc.domain.errors import StatusError
+from status_grpc.domain.events import TraceEvent
 from status_grpc.domain.traces import Trace
 from status_grpc.edge.requests import Requests, valid_updates
 from status_grpc.service.following import Checkpoint, Following, FollowItem
@@ -29,6 +30,9 @@ _PAGE_TRACE, _PAGE_EVENTS, _PAGE_TOKEN = 1, 2, 3
 _LISTED_TRACES, _LISTED_TOKEN = 1, 2
 _EDGES, _EDGE_TRACES, _EDGES_TOKEN = 1, 2, 3
 _STREAM_EVENT, _STREAM_CHECKPOINT = 1, 2
+
+#: Key of TraceEvent.encodings: the StreamTraceResponse that tells it.
+_STREAMED = "tracestatus.v1 streamed"
 
 #: How many bytes the errors of a batch's answer may take before they are told in brief: it must fit a client's limit.
 _MOST_ERROR_BYTES = 2 * 1024 * 1024
@@ -180,7 +184,15 @@ def encode_item(item: FollowItem) -> Iterator[bytes]:
         yield embedded(_STREAM_CHECKPOINT, checkpoint_message(item).SerializeToString())
     else:
         for event in item:
-            yield embedded(_STREAM_EVENT, encode_event(event))
+            yield _streamed(event)
+
+
+def _streamed(event: TraceEvent) -> bytes:
+    """Return the StreamTraceResponse that tells an event, made once however many follow."""
+    message: bytes | None = event.encodings.get(_STREAMED)
+    if message is None:
+        message = event.encodings[_STREAMED] = embedded(_STREAM_EVENT, encode_event(event))
+    return message
 
 
 def _with_trace(trace: Trace) -> bytes:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing, closing
+from contextlib import aclosing
 from typing import Any
 
 import grpc
 from tracestatus.v1 import status_service_pb2 as pb
 
 from status_grpc.edge.calls import StatusCalls, encode_item
-from status_grpc.rpc.writing import BoundedWriter
+from status_grpc.rpc.writing import BoundedWrites
 from status_grpc.wire.parsing import Unparsed
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -62,10 +62,12 @@ class StatusServicer:
         """Send a trace's events until it is done."""
         # Closed before anything else happens: an abort towards a client that does not read would wait for it.
         async with aclosing(self._calls.follow(request, caller=caller_of(context))) as items:
-            with closing(BoundedWriter(context, self._write_timeout_seconds)) as writer:
+            with BoundedWrites(self._write_timeout_seconds) as write:
                 async for item in items:
                     for message in encode_item(item):
-                        await writer.write(message)
+                        write.begins()
+                        await context.write(message)
+                    write.ended()
 
 
 def caller_of(context: Context) -> str:

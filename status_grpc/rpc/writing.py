@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
-
-import grpc
+from types import TracebackType
+from typing import Self
 
 from status_grpc.domain.errors import SlowReader
 
 
-class BoundedWriter:
-    """Writes messages, each within a bounded time.
+class BoundedWrites:
+    """Around the writes of a stream, each of which may take a bounded time; `begins` is called before each.
+
+    Leaving it raises SlowReader when the client took too long to read one.
 
     One timer serves many writes: it looks whether the write under way has taken too long, and again when that would be
-    the case. A timer for each write would cost a fifth of what a message to a follower does.
+    the case. A timer for each write would cost a fifth of what a message to a follower does, and a coroutine around
+    each another tenth.
     """
 
-    __slots__ = ("_context", "_expired", "_loop", "_seconds", "_task", "_timer", "_writing_since")
+    __slots__ = ("_expired", "_loop", "_seconds", "_task", "_timer", "_writing_since")
 
-    def __init__(self, context: grpc.aio.ServicerContext[Any, Any], seconds: float) -> None:
-        """Write to a call, from the task that makes this."""
-        self._context = context
+    def __init__(self, seconds: float) -> None:
+        """Bound the writes of the task that makes this."""
         self._seconds = seconds
         self._loop = asyncio.get_running_loop()
         task = asyncio.current_task()
@@ -31,25 +32,26 @@ class BoundedWriter:
         self._writing_since: float | None = None
         self._expired = False
 
-    async def write(self, message: bytes) -> None:
-        """Write one message. Raises SlowReader when the client takes too long to read it."""
-        self._writing_since = began = self._loop.time()
-        if self._timer is None:
-            self._timer = self._loop.call_at(began + self._seconds, self._look)
-        try:
-            await self._context.write(message)
-        except BaseException:  # gRPC raises an error of its own when a write is cancelled
-            if self._expired and not self._task.uncancel():
-                raise SlowReader from None
-            raise
-        finally:
-            self._writing_since = None
+    def __enter__(self) -> Self:
+        return self
 
-    def close(self) -> None:
-        """Let go of the timer."""
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        # gRPC raises an error of its own when a write is cancelled.
+        if self._expired and not self._task.uncancel():
+            raise SlowReader from None
+
+    def begins(self) -> None:
+        """Note that a write begins now, and that the one before it has ended."""
+        self._writing_since = began = self._loop.time()
+        if self._timer is None:
+            self._timer = self._loop.call_at(began + self._seconds, self._look)
+
+    def ended(self) -> None:
+        """Note that no write is under way until the next one begins."""
+        self._writing_since = None
 
     def _look(self) -> None:
         self._timer = None

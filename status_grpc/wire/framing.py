@@ -12,7 +12,7 @@ def embedded(number: int, encoded: bytes) -> bytes:
     length = len(encoded)
     if length < 0x80:
         return bytes((number << 3 | 2, length)) + encoded
-    if length < 0x4000:  # most events, once for each follower
+    if length < 0x4000:  # most events
         return bytes((number << 3 | 2, length & 0x7F | 0x80, length >> 7)) + encoded
     head = bytearray((number << 3 | 2,))
     while length >= 0x80:

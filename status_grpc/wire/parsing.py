@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar, cast
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -69,12 +70,7 @@ class Unparsed(Generic[M]):
 
 def later(kind: type[M]) -> Callable[[bytes], Unparsed[M]]:
     """Return the deserializer for requests of this type that leaves them unparsed."""
-    parse = parser(kind)
-
-    def deserialize(data: bytes) -> Unparsed[M]:
-        return Unparsed(data, parse)
-
-    return deserialize
+    return partial(Unparsed, parse=parser(kind))
 
 
 class _Bad(Exception):

@@ -146,7 +146,7 @@ def test_framing_is_what_protobuf_writes(size: int) -> None:
             assert embedded(field.number, event) == whole.SerializeToString()
 
 
-def test_a_request_that_is_left_unparsed_is_the_same_message_at_every_look():
+def test_a_request_that_is_left_unparsed_is_the_same_message_at_every_look() -> None:
     request = pb.UpdateRequest(event=trace_pb2.TraceEvent(trace_id="t", component="c"), new_run=True)
     unparsed = later(pb.UpdateRequest)(request.SerializeToString())
     assert unparsed.size == request.ByteSize()
@@ -156,7 +156,7 @@ def test_a_request_that_is_left_unparsed_is_the_same_message_at_every_look():
     assert unparsed.message() == request
 
 
-def test_a_request_that_is_left_unparsed_says_what_is_wrong_when_it_is_looked_at():
+def test_a_request_that_is_left_unparsed_says_what_is_wrong_when_it_is_looked_at() -> None:
     event = embedded(1, b"\xff")
     unparsed = later(pb.UpdateRequest)(embedded(1, event))
     with pytest.raises(InvalidArgument) as raised:
@@ -165,6 +165,6 @@ def test_a_request_that_is_left_unparsed_says_what_is_wrong_when_it_is_looked_at
     assert trace_id_of(unparsed) is None
 
 
-def test_the_trace_of_a_request_that_is_left_unparsed_is_known():
+def test_the_trace_of_a_request_that_is_left_unparsed_is_known() -> None:
     request = pb.UpdateRequest(event=trace_pb2.TraceEvent(trace_id="of-this-trace"))
     assert trace_id_of(later(pb.UpdateRequest)(request.SerializeToString())) == "of-this-trace"

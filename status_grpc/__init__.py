@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from status_grpc.client.steps.tracing import OpenTrace, trace
     from status_grpc.client.steps.wrapper import status_wrapper
     from status_grpc.client.sync import StatusClient
-    from status_grpc.client.values import Checkpoint, PathMatch, TraceHistory, Update, UpdateResult, Written
+    from status_grpc.client.values import (
+        Checkpoint,
+        PathMatch,
+        RunEventResult,
+        TraceHistory,
+        Update,
+        UpdateResult,
+        Written,
+    )
     from status_grpc.domain.errors import (
         AlreadyExists,
         CursorAhead,
@@ -66,7 +74,15 @@ _HOMES = {
     "status_grpc.client.steps.tracing": ("OpenTrace", "trace"),
     "status_grpc.client.steps.wrapper": ("status_wrapper",),
     "status_grpc.client.sync": ("StatusClient",),
-    "status_grpc.client.values": ("Checkpoint", "PathMatch", "TraceHistory", "Update", "UpdateResult", "Written"),
+    "status_grpc.client.values": (
+        "Checkpoint",
+        "PathMatch",
+        "RunEventResult",
+        "TraceHistory",
+        "Update",
+        "UpdateResult",
+        "Written",
+    ),
     "status_grpc.domain.errors": (
         "AlreadyExists",
         "CursorAhead",
@@ -131,6 +147,7 @@ __all__ = [
     "ReportedError",
     "ReportingOptions",
     "ResourceExhausted",
+    "RunEventResult",
     "SequenceMismatch",
     "StatusClient",
     "StatusError",

@@ -82,7 +82,8 @@ def _to_result(item: pb.UpdateRequest, message: pb.BatchUpdateResult, places: Se
         if isinstance(error, InvalidArgument):
             error = _renumbered(error, places)
         return UpdateResult(item.event.trace_event_id, error=error)
-    return UpdateResult(message.trace_event_id, message.sequence, to_time(message.record_time))
+    time = to_time(message.record_time)
+    return UpdateResult(message.trace_event_id, message.sequence, time, recorded_before=message.recorded_before)
 
 
 def _renumbered(error: InvalidArgument, places: Sequence[int]) -> InvalidArgument:

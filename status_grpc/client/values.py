@@ -67,12 +67,27 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class UpdateResult:
-    """How one update of a batch went: recorded as `sequence` at `record_time`, or not because of `error`."""
+    """The result of one update of a batch.
+
+    It was recorded as `sequence` at `record_time`, or not because of `error`. `recorded_before` is True if an earlier
+    call had recorded it.
+    """
 
     trace_event_id: str
     sequence: int = 0
     record_time: datetime | None = None
     error: StatusError | None = None
+    recorded_before: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunEventResult(UpdateResult):
+    """The result of recording an OpenLineage RunEvent.
+
+    `left_out` names the parts that were not recorded as they came, each with what became of it.
+    """
+
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,7 @@ class StatusCalls:
                     trace_event_id=result.trace_event_id,
                     sequence=result.sequence,
                     record_time=encode_time(result.record_time),
+                    recorded_before=result.recorded_before,
                 )
         return response.SerializeToString()
 

@@ -49,6 +49,8 @@ class Receipt:
     trace_event_id: str
     sequence: int
     record_time: datetime
+    #: Whether an earlier call had recorded it.
+    recorded_before: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +128,20 @@ class Traces:
             retryable=bool(draft.trace_event_id),
         )
 
-    async def batch_update(self, updates: Sequence[Update]) -> list[Receipt | StatusError]:
-        """Append many events in one transaction; each has its own answer, in the order of the updates."""
-        if not updates:
+    async def batch_update(self, writes: Sequence[Update | Creation]) -> list[Receipt | StatusError]:
+        """Append many events, or start traces, in one transaction.
+
+        Return the result of each write, in their order.
+        """
+        if not writes:
             return []
         context = caller_context()
-        decisions = await self._writer.submit([self._append(update, context) for update in updates])
+        decisions = await self._writer.submit(
+            [
+                self._append(write, context) if isinstance(write, Update) else self._creation(write, context)
+                for write in writes
+            ]
+        )
         results: list[Receipt | StatusError] = []
         for decision in decisions:
             if isinstance(decision, StatusError):
@@ -140,7 +150,7 @@ class Traces:
                 results.append(_receipt(decision.event))
             else:
                 _, event = await self._recorded([decision])
-                results.append(_receipt(event))
+                results.append(_receipt(event, recorded_before=True))
         return results
 
     async def _recorded(self, decisions: Sequence[Decision]) -> tuple[Trace, TraceEvent]:
@@ -189,5 +199,5 @@ class Traces:
         return await self._store.list_traces(wanted, before=before, count=count)
 
 
-def _receipt(event: TraceEvent) -> Receipt:
-    return Receipt(event.trace_event_id, event.sequence, event.record_time)
+def _receipt(event: TraceEvent, *, recorded_before: bool = False) -> Receipt:
+    return Receipt(event.trace_event_id, event.sequence, event.record_time, recorded_before)

@@ -73,16 +73,18 @@ class BatchUpdateResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[BatchUpdateResult, _Mapping]]] = ...) -> None: ...
 
 class BatchUpdateResult(_message.Message):
-    __slots__ = ("trace_event_id", "sequence", "record_time", "error")
+    __slots__ = ("trace_event_id", "sequence", "record_time", "error", "recorded_before")
     TRACE_EVENT_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     RECORD_TIME_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    RECORDED_BEFORE_FIELD_NUMBER: _ClassVar[int]
     trace_event_id: str
     sequence: int
     record_time: _timestamp_pb2.Timestamp
     error: _status_pb2.Status
-    def __init__(self, trace_event_id: _Optional[str] = ..., sequence: _Optional[int] = ..., record_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+    recorded_before: bool
+    def __init__(self, trace_event_id: _Optional[str] = ..., sequence: _Optional[int] = ..., record_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., recorded_before: bool = ...) -> None: ...
 
 class HeartbeatRequest(_message.Message):
     __slots__ = ("trace_id", "step_id")

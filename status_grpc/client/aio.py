@@ -24,6 +24,7 @@ from status_grpc.client.values import (
     Checkpoint,
     EventFields,
     PathMatch,
+    RunEventResult,
     TraceHistory,
     Update,
     UpdateResult,
@@ -178,9 +179,9 @@ class AsyncStatusClient(ClientBase[AsyncConnection]):
 
     async def record_run_events(
         self, run_events: Iterable[Any], /, *, timeout: float | None = None
-    ) -> list[UpdateResult | None]:
+    ) -> list[RunEventResult | None]:
         """As `StatusClient.record_run_events`."""
-        return await self._run(record_run_events(self.options, run_events, attempts(self.options, timeout)))
+        return await self._run(record_run_events(self.options, run_events, timeout))
 
     async def wait(
         self,

@@ -21,6 +21,7 @@ from status_grpc.client.values import (
     Checkpoint,
     EventFields,
     PathMatch,
+    RunEventResult,
     TraceHistory,
     Update,
     UpdateResult,
@@ -199,14 +200,18 @@ class StatusClient(ClientBase[Connection]):
 
     def record_run_events(
         self, run_events: Iterable[Any], /, *, timeout: float | None = None
-    ) -> list[UpdateResult | None]:
+    ) -> list[RunEventResult | None]:
         """Record OpenLineage RunEvents (parsed JSON objects), which may come late, twice and in any order.
 
         A run is a trace, or a step of the trace of its parent (docs/lineage.md); what there is no trace for creates it.
         Returns one result per RunEvent, each with its own error (InvalidArgument names its fields), and None for a
-        DatasetEvent or JobEvent, which is about no run. Raises an error only when no answer came: send all again.
+        DatasetEvent or JobEvent, which is about no run. `left_out` of a result names what was not recorded as it came.
+
+        Events are recorded in chunks of about 1 MiB. `timeout` is for each chunk, in seconds, and grows with its size.
+        Raises an error when no answer came for a chunk: the chunks before it are recorded. Send all again: nothing is
+        recorded twice.
         """
-        return self._run(record_run_events(self.options, run_events, attempts(self.options, timeout)))
+        return self._run(record_run_events(self.options, run_events, timeout))
 
     def wait(
         self,

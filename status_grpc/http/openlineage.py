@@ -1,51 +1,111 @@
-"""Takes OpenLineage RunEvents where their senders expect to post them: POST /api/v1/lineage."""
+"""The OpenLineage routes, for one RunEvent and for a batch."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
+import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from status_grpc.domain.errors import AlreadyExists, FieldViolation, InvalidArgument, TraceExists, TraceNotFound
+from status_grpc.domain.errors import (
+    AlreadyExists,
+    FieldViolation,
+    InvalidArgument,
+    Overloaded,
+    PassingError,
+    StatusError,
+    TraceExists,
+    TraceNotFound,
+    Unavailable,
+)
 from status_grpc.domain.events import EventDraft, TraceEvent
 from status_grpc.domain.traces import Trace
 from status_grpc.domain.validation import DraftRules, raise_if_any
 from status_grpc.http.bodies import read_body
 from status_grpc.http.compression import CannotUnpack, unpack
-from status_grpc.http.edge import Edge, with_size
-from status_grpc.service.traces import Creation, Update
-from status_grpc.wire.json_values import NotJson, parse_value
-from status_grpc.wire.openlineage import draft_of
+from status_grpc.http.edge import Edge
+from status_grpc.service.traces import Creation, Receipt, Update
+from status_grpc.wire.json_values import NotJson
+from status_grpc.wire.openlineage import Accepted, LeftOut, accept, read_json
 
 #: A larger body is read in a thread: the RunEvents of Spark can take megabytes.
 _MOST_BYTES_IN_LOOP = 32 * 1024
+#: The log names each reason to leave a part out at most once in this time, in seconds.
+_LOG_SECONDS = 600.0
+#: How many events of a batch are named of which parts were left out.
+_MOST_NAMED = 100
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
 
 
 def lineage_routes(edge: Edge) -> list[BaseRoute]:
-    """Return the route of /api/v1/lineage."""
-    return [Route("/api/v1/lineage", _Lineage(edge).post, methods=["POST"])]
+    """Return the routes of OpenLineage."""
+    lineage = _Lineage(edge)
+    return [
+        Route("/api/v1/lineage", lineage.post, methods=["POST"]),
+        Route("/api/v1/lineage/batch", lineage.post_batch, methods=["POST"]),
+    ]
 
 
 class _Lineage:
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
         self._rules = DraftRules(edge.limits)
+        self._log = _LeftOutLog()
 
     async def post(self, request: Request) -> Response:
         """Record a RunEvent; what is about no run (a DatasetEvent, a JobEvent) is accepted and passed over."""
+        with _overload_as_unavailable():
+            accepted = await self._read(request, self._accepted)
+            if accepted is None:
+                return JSONResponse({}, HTTPStatus.ACCEPTED)
+            answer = await self._record(accepted.draft)
+        self._log.add(accepted)
+        if accepted.left_out:
+            answer["left_out"] = _texts(accepted.left_out)
+        return JSONResponse(answer, HTTPStatus.CREATED)
+
+    async def post_batch(self, request: Request) -> Response:
+        """Record a list of events.
+
+        The answer is that of OpenLineage 2.0.2, a summary and the events that were not recorded.
+        """
+        with _overload_as_unavailable():
+            items = await self._read(request, self._all_accepted)
+            drafts = [item.draft for item in items if isinstance(item, Accepted)]
+            recorded: list[StatusError | None] = []
+            most = self._edge.limits.batch_items
+            for first in range(0, len(drafts), most):
+                recorded += await self._record_all(drafts[first : first + most])
+        results = iter(recorded)
+        errors = [next(results) if isinstance(item, Accepted) else item for item in items]
+        left_out: list[dict[str, Any]] = []
+        for index, (item, error) in enumerate(zip(items, errors, strict=True)):
+            if isinstance(item, Accepted) and error is None and item.left_out:
+                self._log.add(item)
+                left_out.append({"index": index, "parts": _texts(item.left_out)})
+        answer = _batch_answer(errors)
+        return JSONResponse(answer | {"left_out": left_out[:_MOST_NAMED]} if left_out else answer)
+
+    async def _read(self, request: Request, read: Callable[[Any], T]) -> T:
+        """Return what `read` makes of the JSON in the body.
+
+        Raises InvalidArgument and HTTPException.
+        """
         body = self._unpacked(request, await read_body(request, self._edge))
         if len(body) > _MOST_BYTES_IN_LOOP:
-            draft = await asyncio.to_thread(self._read, body)
-        else:
-            draft = self._read(body)
-        if draft is None:
-            return JSONResponse({}, HTTPStatus.ACCEPTED)
-        return JSONResponse(await self._record(draft), HTTPStatus.CREATED)
+            return await asyncio.to_thread(lambda: read(_parsed(body)))
+        return read(_parsed(body))
 
     def _unpacked(self, request: Request, body: bytes) -> bytes:
         encoding = request.headers.get("content-encoding", "identity").lower()
@@ -59,19 +119,27 @@ class _Lineage:
             status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE if error.too_large else HTTPStatus.BAD_REQUEST
             raise HTTPException(status, str(error)) from None
 
-    def _read(self, body: bytes) -> EventDraft | None:
-        """Return the event that records the RunEvent in the body. Raises InvalidArgument."""
-        try:
-            value = parse_value(body)
-        except NotJson as error:
-            raise InvalidArgument([FieldViolation("body", str(error))]) from None
-        draft = draft_of(value)
-        if draft is None:
-            return None
-        violations: list[FieldViolation] = []
-        self._rules.check_create(draft, violations)
-        raise_if_any(violations)
-        return with_size(self._edge, draft)
+    def _accepted(self, value: Any) -> Accepted | None:
+        """Return the event that records a RunEvent. Raises InvalidArgument."""
+        accepted = accept(value, self._edge.limits)
+        if accepted is not None:
+            violations: list[FieldViolation] = []
+            self._rules.check_create(accepted.draft, violations)
+            if accepted.draft.encoded_bytes > self._edge.limits.event_bytes:
+                violations.append(FieldViolation("body", "is too large, even without what can be left out"))
+            raise_if_any(violations)
+        return accepted
+
+    def _all_accepted(self, value: Any) -> list[Accepted | InvalidArgument | None]:
+        if not isinstance(value, list):
+            raise InvalidArgument([FieldViolation("body", "must be a list of events")])
+        items: list[Accepted | InvalidArgument | None] = []
+        for entry in value:
+            try:
+                items.append(self._accepted(entry))
+            except InvalidArgument as error:
+                items.append(error)
+        return items
 
     async def _record(self, draft: EventDraft) -> dict[str, Any]:
         """Append the event to its trace, or create the trace with it; return where it is."""
@@ -93,3 +161,94 @@ class _Lineage:
             return await traces.create(Creation(draft))
         except TraceExists:  # somebody else has just created it
             return await traces.update(Update(draft))
+
+    async def _record_all(self, drafts: Sequence[EventDraft]) -> list[StatusError | None]:
+        """Append each event to its trace, or create the trace.
+
+        Return the error of each event in order, None if it was recorded.
+        """
+        results = await self._edge.traces.batch_update([Update(draft) for draft in drafts])
+        missing = [index for index, result in enumerate(results) if isinstance(result, TraceNotFound)]
+        firsts = {drafts[index].trace_id: index for index in reversed(missing)}
+        creations = [
+            Creation(drafts[index]) if firsts[drafts[index].trace_id] == index else Update(drafts[index])
+            for index in missing
+        ]
+        _put(results, missing, await self._edge.traces.batch_update(creations))
+        # Another request may have created a trace in between.
+        taken = [index for index in missing if isinstance(results[index], TraceExists)]
+        _put(results, taken, await self._edge.traces.batch_update([Update(drafts[index]) for index in taken]))
+        # An id in use is that of the same RunEvent, as in `_record`.
+        return [
+            result if isinstance(result, StatusError) and not isinstance(result, AlreadyExists) else None
+            for result in results
+        ]
+
+
+def _put(results: list[Receipt | StatusError], indices: Sequence[int], found: Sequence[Receipt | StatusError]) -> None:
+    for index, result in zip(indices, found, strict=True):
+        results[index] = result
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return read_json(body)
+    except NotJson as error:
+        raise InvalidArgument([FieldViolation("body", str(error))]) from None
+
+
+def _batch_answer(errors: Sequence[StatusError | None]) -> dict[str, Any]:
+    failed = [
+        {"index": index, "reason": error.message, "retriable": isinstance(error, PassingError)}
+        for index, error in enumerate(errors)
+        if error is not None
+    ]
+    retriable = sum(event["retriable"] is True for event in failed)
+    return {
+        "status": "partial_success" if failed else "success",
+        "summary": {
+            "received": len(errors),
+            "successful": len(errors) - len(failed),
+            "failed": len(failed),
+            "retriable": retriable,
+            "non_retriable": len(failed) - retriable,
+        },
+        "failed_events": failed,
+    }
+
+
+def _texts(parts: Sequence[LeftOut]) -> list[str]:
+    return [str(part) for part in parts]
+
+
+@contextmanager
+def _overload_as_unavailable() -> Iterator[None]:
+    """Turn 429 into 503 with the same Retry-After.
+
+    The clients of OpenLineage repeat only 500 and 502 to 504.
+    """
+    try:
+        yield
+    except Overloaded as error:
+        raise Unavailable(error.message, retry_after=error.retry_after) from error
+
+
+class _LeftOutLog:
+    """Log of why parts of RunEvents are left out.
+
+    It has each reason at most once in ten minutes, and no values of the events.
+    """
+
+    def __init__(self) -> None:
+        self._logged: dict[str, float] = {}
+
+    def add(self, accepted: Accepted) -> None:
+        """Log the reasons of one event that was recorded."""
+        if not accepted.left_out:
+            return
+        now = time.monotonic()
+        for reason in {part.reason for part in accepted.left_out}:
+            logged = self._logged.get(reason)
+            if logged is None or now - logged >= _LOG_SECONDS:
+                self._logged[reason] = now
+                log.warning("part of a RunEvent left out", reason=reason, trace_id=accepted.draft.trace_id)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from server_process import Server
 
 from status_grpc import (
     AlreadyExists,
     Dataset,
-    EventDraft,
     InvalidArgument,
     LineageDirection,
+    StatusClient,
     TraceEventStatus,
     TraceNotFound,
     TraceStatus,
 )
 from status_grpc.client import openlineage
+from status_grpc.wire.openlineage import Accepted
 
 UP, DOWN = LineageDirection.UPSTREAM, LineageDirection.DOWNSTREAM
 
@@ -128,15 +131,56 @@ def test_a_run_event_that_another_release_read_otherwise_is_recorded_already(cli
     run_id = str(uuid4())
     event = run_event("START", run_id)
     client.record_run_events([event])
-    draft_of = openlineage.draft_of
+    accept = openlineage.accept
 
-    def otherwise(said: Any) -> EventDraft | None:
-        draft = draft_of(said)
-        assert draft is not None
-        return replace(draft, operation="start")
+    def otherwise(said: Any) -> Accepted:
+        accepted = accept(said)
+        assert accepted is not None
+        return replace(accepted, draft=replace(accepted.draft, operation="start"))
 
-    monkeypatch.setattr(openlineage, "draft_of", otherwise)
+    monkeypatch.setattr(openlineage, "accept", otherwise)
     (result,) = client.record_run_events([event])
-    assert result.error is None
+    assert (result.error, result.recorded_before) == (None, True)
     with pytest.raises(AlreadyExists):
-        client.update(otherwise(event))
+        client.update(otherwise(event).draft)
+
+
+def test_what_is_recorded_stays_while_later_events_are_read(client):
+    run_id = str(uuid4())
+
+    def events() -> Iterator[dict[str, Any]]:
+        for number in range(450):
+            if number in (300, 449):
+                assert client.get_trace(run_id, max_events=1).trace.event_count >= number - 200
+            yield run_event("RUNNING", run_id, number=number)
+
+    results = client.record_run_events(events())
+    assert [result.sequence for result in results] == list(range(1, 451))
+    assert not any(result.recorded_before for result in results)
+
+
+async def test_results_name_what_was_left_out(client, aio_client):
+    event = run_event("fail", str(uuid4()), inputs=[None], more=2**1024)
+    (result,) = client.record_run_events([event])
+    assert result.left_out == (
+        "more: a number that is not finite or from 2^1024 up is kept as text",
+        "inputs[0]: a dataset without a namespace or a name is left out",
+    )
+    assert result.error is None
+    (again,) = await aio_client.record_run_events([event])
+    assert (again.sequence, again.recorded_before, again.left_out) == (1, True, result.left_out)
+
+
+def test_a_server_with_lower_limits_gets_the_end_without_decorations(tmp_path):
+    server = Server(tmp_path, "--limit", "datasets_per_event=1", "--limit", "event_bytes=2000").start()
+    try:
+        with StatusClient(server.address) as client:
+            run_id = str(uuid4())
+            many = [{"namespace": "s3://lake", "name": name} for name in "ab"]
+            events = [run_event("COMPLETE", run_id, inputs=many), run_event("RUNNING", run_id, more="x" * 3000)]
+            results = client.record_run_events(events)
+            assert [(result.sequence, result.error) for result in results] == [(1, None), (2, None)]
+            assert all("server refuses" in result.left_out[-1] for result in results)
+            assert client.get_trace(run_id).trace.done
+    finally:
+        server.kill()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gzip
 import json
-from concurrent.futures import ThreadPoolExecutor
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
+import run_events
 from gateway import Gateway
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,14 +27,7 @@ PATH = "/api/v1/lineage"
 
 
 def run_event(kind: str, run_id: str, *, second: int = 0, **more: Any) -> dict[str, Any]:
-    return {
-        "eventType": kind,
-        "eventTime": f"2026-11-23T12:00:{second:02}Z",
-        "run": {"runId": run_id},
-        "job": {"namespace": "airflow", "name": "trips.load"},
-        "producer": "https://example.org/producer",
-        "schemaURL": "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent",
-    } | more
+    return run_events.run_event(kind, run_id, eventTime=f"2026-11-23T12:00:{second:02}Z", **more)
 
 
 @pytest.fixture(params=["plain", "gzip", "under the prefix"])
@@ -134,9 +130,8 @@ def test_a_run_event_of_a_megabyte_is_taken(http: httpx.Client, rpc: StatusClien
         ("{}", 400, "run"),
         (json.dumps(run_event("DONE", "x")), 400, "eventType"),
         (json.dumps(run_event("START", "")), 400, "run.runId"),
-        (json.dumps(run_event("START", "x", eventTime="now")), 400, "eventTime"),
         (json.dumps(run_event("START", "x" * 1000)), 400, "run.runId"),
-        (json.dumps(run_event("START", "x", inputs=[{"namespace": "n"}])), 400, "inputs[0].name"),
+        (json.dumps(run_event("START", "x", job={"namespace": "n"})), 400, "job.name"),
         ("[" * 100_000, 400, "body"),
         (" " * 5_000_000, 413, "the body"),
     ],
@@ -173,3 +168,110 @@ _JSON = st.recursive(
 def test_any_json_is_recorded_or_refused(http: httpx.Client, changes: dict[str, Any]) -> None:
     answer = http.post(PATH, json=run_event("START", str(uuid4())) | changes)
     assert answer.status_code in (201, 202, 400), answer.text
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_end_ends_its_run(http: httpx.Client, rpc: StatusClient, data: st.DataObject) -> None:
+    events = [data.draw(run_events.ends(str(uuid4()))) for _ in range(6)]
+    content = run_events.as_json(events, ensure_ascii=data.draw(st.booleans()))
+    answer = http.post(f"{PATH}/batch", content=content)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["summary"]["successful"] == len(events), answer.text
+    for event in events:
+        trace = rpc.get_trace(event["run"]["runId"]).trace
+        assert (trace.done, trace.trace_event_status) == (True, run_events.outcome_of(event))
+
+
+BAD_PARTS = {
+    "a number": '"more": 1e400',
+    "a large integer": '"more": 1' + "0" * 400,
+    "more digits than Python reads": '"more": 1' + "0" * 5000,
+    "NaN": '"more": NaN',
+    "half a character": r'"more": "\ud83d"',
+    "U+0000": r'"more": "\u0000"',
+    "no dataset": '"inputs": [null]',
+    "too many datasets": '"outputs": ' + json.dumps([{"namespace": "n", "name": str(n)} for n in range(1001)]),
+    "a deep value": '"more": ' + "[" * 5000 + "]" * 5000,
+    "a time": '"eventTime": "yesterday"',
+    "a long name": '"job": ' + json.dumps({"namespace": "n", "name": "x" * 3000}),
+}
+
+
+@pytest.mark.parametrize("part", BAD_PARTS.values(), ids=list(BAD_PARTS))
+def test_an_end_is_recorded_without_a_bad_part(http: httpx.Client, rpc: StatusClient, part: str) -> None:
+    run_id = str(uuid4())
+    content = json.dumps(run_event("fail", run_id))[:-1] + ", " + part + "}"
+    answers = [http.post(PATH, content=content) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [201, 201], answers[0].text
+    assert answers[0].json()["left_out"]
+    trace = rpc.get_trace(run_id).trace
+    assert (trace.done, trace.trace_event_status, trace.event_count) == (True, "FAILED", 1)
+
+
+def test_the_log_names_each_reason_once_and_no_values(new_gateway: Callable[..., Gateway]) -> None:
+    server = new_gateway()
+    for number in range(5):
+        event = run_event("COMPLETE", str(uuid4()), second=number, inputs=[{"name": "secret"}], outputs=["secret"])
+        assert httpx.post(server.url + PATH, json=event).status_code == 201
+    server.stop()
+    assert server.log.count("a dataset without a namespace or a name is left out") == 1
+    assert "secret" not in server.log
+
+
+def test_a_batch_is_answered_for_each_event(http: httpx.Client, rpc: StatusClient) -> None:
+    parent, child, other = (str(uuid4()) for _ in range(3))
+    in_parent = {"runId": child, "facets": {"parentRun": {"runId": parent, "namespace": "dbt", "name": "all"}}}
+    events = [
+        run_event("START", child, run=in_parent),
+        run_event("START", parent, second=1),
+        run_event("BEGIN", other),
+        {"job": {}, "eventTime": "2026-11-23T12:00:00Z"},
+        run_event("COMPLETE", other, inputs=[None]),
+        7,
+        run_event("COMPLETE", parent, second=2),
+    ]
+    answer = http.post(f"{PATH}/batch", json=events)
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "partial_success"
+    assert answer.json()["summary"] == {
+        "received": 7, "successful": 5, "failed": 2, "retriable": 0, "non_retriable": 2
+    }  # fmt: skip
+    failed = answer.json()["failed_events"]
+    assert [(event["index"], event["retriable"]) for event in failed] == [(2, False), (5, False)]
+    assert failed[0]["reason"].startswith("eventType: is none of START")
+    assert [entry["index"] for entry in answer.json()["left_out"]] == [4]
+    history = rpc.get_trace(parent)
+    assert [event.trace_status for event in history.events] == ["CONTINUE", "STARTED", "FINISHED"]
+    assert rpc.get_trace(other).trace.done
+    again = http.post(f"{PATH}/batch", json=events).json()
+    assert again["summary"] == answer.json()["summary"]
+    assert rpc.get_trace(parent).trace.event_count == 3
+    assert http.post(f"{PATH}/batch", json=[]).json()["status"] == "success"
+    for content in ("{}", "null", "[", ""):
+        assert http.post(f"{PATH}/batch", content=content).status_code == 400
+
+
+def test_batches_that_meet_record_every_event_once(http: httpx.Client, rpc: StatusClient) -> None:
+    runs = [str(uuid4()) for _ in range(30)]
+    batches = [[run_event("RUNNING", run, second=second) for run in runs] for second in (*range(4), *range(4))]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda batch: http.post(f"{PATH}/batch", json=batch), batches))
+    assert [answer.json()["status"] for answer in answers] == ["success"] * 8
+    assert {rpc.get_trace(run).trace.event_count for run in runs} == {4}
+
+
+def test_overload_is_503_which_its_clients_repeat(new_gateway: Callable[..., Gateway]) -> None:
+    server = new_gateway("--queue-commands", "1")
+    lock = sqlite3.connect(server.folder / "traces.db", isolation_level=None)
+    with httpx.Client(base_url=server.url, timeout=60) as http, ThreadPoolExecutor(12) as pool:
+        lock.execute("BEGIN EXCLUSIVE")
+        posts = [pool.submit(http.post, PATH, json=run_event("START", str(uuid4()))) for _ in range(6)]
+        posts += [pool.submit(http.post, f"{PATH}/batch", json=[run_event("START", str(uuid4()))]) for _ in range(6)]
+        done = as_completed(posts)
+        refused = [next(done).result() for _ in range(8)]
+        lock.execute("ROLLBACK")
+        assert {answer.status_code for answer in refused} == {503}
+        assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+        assert {answer.result().status_code for answer in done} <= {200, 201, 503}
+    lock.close()

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from status_grpc.domain.errors import FieldViolation
+from status_grpc.domain.errors import FieldViolation, InvalidArgument
 from status_grpc.domain.events import Dataset, EventDraft, ExceptionDetail, TraceEventStatus, TraceStatus
 from status_grpc.domain.ids import derived_event_id
 from status_grpc.domain.limits import Limits
 from status_grpc.domain.validation import check_id, raise_if_any
 from status_grpc.wire.openlineage.datasets import to_uri
+from status_grpc.wire.openlineage.left_out import LeftOut, Report
+from status_grpc.wire.openlineage.lenient_json import clean, is_clean, is_deeper
+from status_grpc.wire.openlineage.parents import Run, parent_of, text_in
+from status_grpc.wire.openlineage.reduction import body_of, cut, fitted
 
 _LIMITS = Limits()
 
@@ -26,19 +31,27 @@ _STATUSES = {
     "ABORT": (TraceStatus.FINISHED, TraceEventStatus.FAILED),
 }
 
-#: How large (as JSON, which grows to a multiple as a Struct) and how deep a RunEvent may be that is kept as it came.
-_MOST_CHARACTERS = 150_000
-_DEEPEST = _LIMITS.json_depth - 2
+#: Levels of a RunEvent that are kept: two of the default `json_depth` are the body around it.
+_LEVELS = _LIMITS.json_depth - 2
+#: A RunEvent with more levels gets its event id from what is kept of it.
+_MOST_LEVELS = 100
+
+#: The zone's name, which Java prints behind the offset: 2026-01-31T12:00+01:00[Europe/Oslo].
+_ZONE_NAME = re.compile(r"\[[^\]]*\]$")
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
-    run_id: str
-    namespace: str
-    name: str
+class Accepted:
+    """The event that records a RunEvent.
+
+    `left_out` are the parts of the RunEvent that it does not record as they came.
+    """
+
+    draft: EventDraft
+    left_out: tuple[LeftOut, ...] = ()
 
 
-def draft_of(run_event: Any) -> EventDraft | None:
+def accept(run_event: Any, limits: Limits = _LIMITS, *, now: datetime | None = None) -> Accepted | None:
     """Return the event that records a RunEvent (a parsed JSON object), or None for what is about no run.
 
     A run without a parent is a trace of its own: `runId` is the trace id, the job's namespace and name are domain and
@@ -50,184 +63,165 @@ def draft_of(run_event: Any) -> EventDraft | None:
     The draft has its trace id, domain, domain id, and an event id made from the content: to record it, append it, and
     where there is no such trace, create the trace with it. Recorded again it changes nothing, in whatever order.
 
+    Only `run.runId`, `job` and `eventType` can be refused. Any other part that cannot be recorded is cleaned, cut or
+    left out, and `left_out` names it. `now` (default: the current time) replaces an `eventTime` that cannot be read.
+    The draft's message has at most `limits.event_bytes`, and `draft.encoded_bytes` says how many.
+
     Raises InvalidArgument, which names the fields that are missing or wrong.
     """
+    if not isinstance(run_event, dict):
+        raise InvalidArgument([FieldViolation("event", "must be a JSON object")])
     if _is_about_no_run(run_event):
         return None
-    reading = _Reading()
-    event = reading.object("event", run_event)
-    kind = event.get("eventType", "OTHER")
-    if not isinstance(kind, str) or kind not in _STATUSES:
-        reading.wrong("eventType", f"is none of {', '.join(_STATUSES)}")
-    time = reading.time("eventTime", event.get("eventTime"))
-    run = reading.run("", event)
-    facets = reading.facets("run.facets", event.get("run"))
-    parent = reading.parent(facets.get("parent"), run)
-    inputs, outputs = reading.datasets("inputs", event), reading.datasets("outputs", event)
-    canonical = reading.canonical(event)
-    raise_if_any(reading.violations)
-    status, outcome = _STATUSES[kind]
+    report = Report()
+    event, event_id = _cleaned(run_event, report)
+    run, kind = _identity(event, limits)
+    facets = _facets(event["run"], report)
+    parent = parent_of(facets, run, limits, report)
     trace = parent or run
-    return EventDraft(
+    status, outcome = _STATUSES[kind]
+    time = _time(event.get("eventTime"), report) or now or datetime.now(UTC)
+    draft = EventDraft(
         trace_id=trace.run_id,
-        trace_event_id=derived_event_id("openlineage", canonical),
-        domain=_cut(trace.namespace, _LIMITS.name_length),
-        domain_id=_cut(trace.name, _LIMITS.domain_id_length),
+        trace_event_id=event_id,
+        domain=cut("job.namespace", trace.namespace, limits.name_length, report),
+        domain_id=cut("job.name", trace.name, limits.domain_id_length, report),
         start_time=time,
         end_time=time if status is TraceStatus.FINISHED else None,
         trace_status=TraceStatus.CONTINUE if parent else status,
         trace_event_status=outcome,
-        component=_cut(run.name, _LIMITS.name_length),
-        status_body={"openlineage": _kept(event, canonical)},
-        exception=_exception(kind, facets.get("errorMessage")),
-        inputs=inputs,
-        outputs=outputs,
+        component=cut("job.name", run.name, limits.name_length, report),
+        status_body={"openlineage": body_of(event, report)},
+        exception=_exception(kind, facets.get("errorMessage"), limits, report),
+        inputs=_datasets("inputs", event, limits, report),
+        outputs=_datasets("outputs", event, limits, report),
         step_id=run.run_id,
     )
+    return Accepted(fitted(draft, limits.event_bytes, report), report.left_out)
 
 
-def _is_about_no_run(event: Any) -> bool:
+def _is_about_no_run(event: Mapping[str, Any]) -> bool:
     """Return whether it is a DatasetEvent or a JobEvent."""
-    if not isinstance(event, dict) or "run" in event or "eventType" in event:
+    if "run" in event or "eventType" in event:
         return False
     return "dataset" in event or "job" in event
 
 
-class _Reading:
-    """Takes a RunEvent apart and notes what is wrong with it."""
+def _cleaned(event: dict[str, Any], report: Report) -> tuple[dict[str, Any], str]:
+    """Return the event as it can be stored, and its event id.
 
-    def __init__(self) -> None:
-        self.violations: list[FieldViolation] = []
+    The same event has the same id.
+    """
+    canonical = None if is_deeper(event, _MOST_LEVELS) else _canonical(event)
+    if canonical is None or not is_clean(canonical) or is_deeper(event, _LEVELS):
+        event = clean(event, _LEVELS, report.add)
+    return event, derived_event_id("openlineage", canonical or json.dumps(event, sort_keys=True))
 
-    def wrong(self, field: str, description: str) -> None:
-        self.violations.append(FieldViolation(field, description))
 
-    def object(self, field: str, value: Any) -> dict[str, Any]:
-        if isinstance(value, dict):
-            return value
-        self.wrong(field, "is required" if value is None else "must be a JSON object")
-        return {}
+def _canonical(event: dict[str, Any]) -> str | None:
+    """Return the event as sorted JSON, None if that cannot be encoded."""
+    try:
+        text = json.dumps(event, sort_keys=True, ensure_ascii=False)
+        text.encode()
+    except (TypeError, ValueError):
+        return None
+    return text
 
-    def text(self, field: str, value: Any) -> str:
-        if isinstance(value, str) and value:
-            if "\0" in value:
-                self.wrong(field, "must not contain U+0000")
-            return value
-        self.wrong(field, "is required" if value in (None, "") else "must be a text")
-        return ""
 
-    def time(self, field: str, value: Any) -> datetime | None:
-        text = self.text(field, value)
-        if not text:
-            return None
-        try:
-            time = datetime.fromisoformat(text)
+def _identity(event: Mapping[str, Any], limits: Limits) -> tuple[Run, str]:
+    """Return the run and the event type. Raises InvalidArgument."""
+    violations: list[FieldViolation] = []
+    value = event.get("eventType")
+    kind = value.strip().upper() if isinstance(value, str) else "OTHER" if value is None else ""
+    if kind not in _STATUSES:
+        violations.append(FieldViolation("eventType", f"is none of {', '.join(_STATUSES)}"))
+    run, job = (_object(name, event.get(name), violations) for name in ("run", "job"))
+    run_id = _required("run.runId", run.get("runId"), violations)
+    if run_id:
+        check_id("run.runId", run_id, limits, violations)
+    namespace, name = (_required(f"job.{key}", job.get(key), violations) for key in ("namespace", "name"))
+    raise_if_any(violations)
+    return Run(run_id, namespace, name), kind
+
+
+def _object(field: str, value: Any, violations: list[FieldViolation]) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    violations.append(FieldViolation(field, "is required" if value is None else "must be a JSON object"))
+    return {}
+
+
+def _required(field: str, value: Any, violations: list[FieldViolation]) -> str:
+    if isinstance(value, str) and value:
+        return value
+    violations.append(FieldViolation(field, "is required" if value in (None, "") else "must be a text"))
+    return ""
+
+
+def _time(value: Any, report: Report) -> datetime | None:
+    """Return the time of a text.
+
+    It is read as ISO 8601, or as Java prints it. Without an offset it is UTC.
+    """
+    try:
+        if isinstance(value, str):
+            time = datetime.fromisoformat(_ZONE_NAME.sub("", value.strip()).upper())
             return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
-        except (ValueError, OverflowError):
-            self.wrong(field, "must be a time such as 2026-01-31T12:00:00Z")
-            return None
-
-    def canonical(self, event: dict[str, Any]) -> str:
-        """Return a text that is the same for the same event."""
-        try:
-            text = json.dumps(event, sort_keys=True, ensure_ascii=False)
-            text.encode()
-        except RecursionError:
-            self.wrong("event", "is nested too deep")
-        except ValueError:
-            self.wrong("event", "has half of a character in a text")
-        else:
-            return text
-        return ""
-
-    def run(self, prefix: str, value: Mapping[str, Any]) -> _Run:
-        """Read an object with `run` and `job`."""
-        run, job = (self.object(f"{prefix}{name}", value.get(name)) for name in ("run", "job"))
-        run_id = self.text(f"{prefix}run.runId", run.get("runId"))
-        if run_id:
-            check_id(f"{prefix}run.runId", run_id, _LIMITS, self.violations)
-        return _Run(
-            run_id,
-            self.text(f"{prefix}job.namespace", job.get("namespace")),
-            self.text(f"{prefix}job.name", job.get("name")),
-        )
-
-    def facets(self, field: str, value: Any) -> dict[str, Any]:
-        facets = value.get("facets") if isinstance(value, dict) else None
-        return {} if facets is None else self.object(field, facets)
-
-    def parent(self, facet: Any, run: _Run) -> _Run | None:
-        """Return the run whose trace this is, or None when it is the run itself."""
-        if facet is None:
-            return None
-        prefix = "run.facets.parent"
-        parent = self.object(prefix, facet)
-        root = parent.get("root")
-        above = (
-            self.run(f"{prefix}.", parent) if root is None else self.run(f"{prefix}.root.", self.object(prefix, root))
-        )
-        return above if above.run_id != run.run_id else None
-
-    def datasets(self, field: str, event: Mapping[str, Any]) -> tuple[Dataset, ...]:
-        value = event.get(field)
-        if value is None:
-            return ()
-        if not isinstance(value, list):
-            self.wrong(field, "must be a list")
-            return ()
-        return tuple(dict.fromkeys(self._datasets(field, value)))
-
-    def _datasets(self, field: str, entries: list[Any]) -> Iterator[Dataset]:
-        for index, entry in enumerate(entries):
-            place = f"{field}[{index}]"
-            dataset = self.object(place, entry)
-            namespace = self.text(f"{place}.namespace", dataset.get("namespace"))
-            name = self.text(f"{place}.name", dataset.get("name"))
-            version = self.facets(f"{place}.facets", dataset).get("version")
-            number = version.get("datasetVersion") if isinstance(version, dict) else None
-            text = "" if number is None else str(number)
-            if namespace and name:
-                yield Dataset(to_uri(namespace, name), _cut(text, _LIMITS.name_length))
+    except (ValueError, OverflowError):
+        pass
+    report.add("eventTime", "a time that is missing or cannot be read is replaced by the time of arrival")
+    return None
 
 
-def _exception(kind: str, facet: Any) -> ExceptionDetail | None:
-    if isinstance(facet, dict) and isinstance(facet.get("message"), str):
-        trace = facet.get("stackTrace")
+def _facets(of: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    facets = of.get("facets")
+    if facets is None or isinstance(facets, dict):
+        return facets or {}
+    report.add("run.facets", "facets that are not an object are left out")
+    return {}
+
+
+def _datasets(field: str, event: Mapping[str, Any], limits: Limits, report: Report) -> tuple[Dataset, ...]:
+    value = event.get(field)
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        report.add(field, "datasets that are not a list are left out")
+        return ()
+    found = tuple(dict.fromkeys(_each_dataset(field, value, limits, report)))
+    most = limits.datasets_per_event
+    if len(found) > most:
+        report.add(field, f"datasets beyond the first {most} are left out")
+    return found[:most]
+
+
+def _each_dataset(field: str, entries: list[Any], limits: Limits, report: Report) -> Iterator[Dataset]:
+    for index, entry in enumerate(entries):
+        place = f"{field}[{index}]"
+        namespace, name = text_in(entry, "namespace"), text_in(entry, "name")
+        if not namespace or not name:
+            report.add(place, "a dataset without a namespace or a name is left out")
+            continue
+        uri = to_uri(namespace, name)
+        if len(uri.encode()) > limits.path_bytes:
+            report.add(place, f"a dataset whose URI is longer than {limits.path_bytes} bytes is left out")
+            continue
+        yield Dataset(uri, cut(f"{place}.facets.version", _version(entry), limits.name_length, report))
+
+
+def _version(entry: Mapping[str, Any]) -> str:
+    facets = entry.get("facets")
+    facet = facets.get("version") if isinstance(facets, dict) else None
+    version = facet.get("datasetVersion") if isinstance(facet, dict) else None
+    return str(version) if isinstance(version, str | int | float) else ""
+
+
+def _exception(kind: str, facet: Any, limits: Limits, report: Report) -> ExceptionDetail | None:
+    message = facet.get("message") if isinstance(facet, dict) else None
+    if isinstance(message, str):
+        place = "run.facets.errorMessage"
         return ExceptionDetail(
-            message=_cut(facet["message"], _LIMITS.exception_message_length),
-            traceback=_cut(trace if isinstance(trace, str) else "", _LIMITS.traceback_length),
+            message=cut(f"{place}.message", message, limits.exception_message_length, report),
+            traceback=cut(f"{place}.stackTrace", text_in(facet, "stackTrace"), limits.traceback_length, report),
         )
     return ExceptionDetail("Aborted", "the run was aborted") if kind == "ABORT" else None
-
-
-def _kept(event: dict[str, Any], canonical: str) -> dict[str, Any]:
-    """Return the event as it came, or what it is made of if a status_body cannot hold it."""
-    if len(canonical) <= _MOST_CHARACTERS and _depth(event) <= _DEEPEST and "\\u0000" not in canonical:
-        return event
-    left_out = sorted(
-        f"{place}.facets.{name}"
-        for place in ("run", "job")
-        if isinstance(event[place].get("facets"), dict)
-        for name in event[place]["facets"]
-    )
-    small: dict[str, Any] = {
-        key: event[key] for key in ("eventType", "eventTime", "producer", "schemaURL") if key in event
-    }
-    return {**small, "left_out": _cut(", ".join(left_out) or "facets of datasets", 4096)}
-
-
-def _depth(value: Any) -> int:
-    depth, level = 0, [value]
-    while level:
-        depth += 1
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
-    return depth
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"

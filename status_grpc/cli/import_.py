@@ -38,6 +38,7 @@ def import_(client: StatusClient, /, files: tuple[BinaryIO, ...], kind: str | No
 
     What could not be recorded is written to standard output, with the reason: objects {"file", "line", "error",
     "event"}, one a line, or in json one object {"recorded", "failed"}. Importing the same again records nothing twice.
+    A part of an OpenLineage event that cannot be recorded is left out, and standard error names it.
 
     \b
     Examples:

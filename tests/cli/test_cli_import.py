@@ -6,15 +6,9 @@ import json
 from uuid import uuid4
 
 import pytest
-
-
-def run_event(kind: str, run_id: str, **fields: object) -> dict[str, object]:
-    return {
-        "eventType": kind,
-        "eventTime": "2026-11-23T12:00:00Z",
-        "run": {"runId": run_id},
-        "job": {"namespace": "spark", "name": "load"},
-    } | fields
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from run_events import as_json, ends, outcome_of, run_event
 
 
 @pytest.fixture
@@ -30,9 +24,14 @@ def test_files_of_run_events_are_recorded_once(cli, traces, tmp_path, run_id):
     listed.write_text(json.dumps([*events, {"dataset": {}}]))
     first = cli("import", "--openlineage", str(lines), str(listed))
     assert (first.code, first.out) == (0, "")
-    assert first.err == "4 events are recorded, 0 are not, 1 are about no run.\n"
+    assert first.err == "2 events are recorded, 2 were recorded before, 0 are not, 1 are about no run.\n"
     again = cli("import", "--openlineage", "-", "--format", "json", stdin=lines.read_text())
-    assert (again.code, again.json) == (0, {"recorded": 2, "passed_over": 0, "failed": []})
+    counts = {"recorded": 0, "recorded_before": 2, "passed_over": 0, "failed": [], "left_out": []}
+    assert (again.code, again.json, again.err) == (
+        0,
+        counts,
+        "0 events are recorded, 2 were recorded before, 0 are not.\n",
+    )
     history = traces.client.get_trace(run_id)
     assert (history.trace.event_count, history.trace.done) == (2, True)
     assert cli("lineage", f"s3://{run_id}/table").out.count(run_id) == 2
@@ -62,3 +61,45 @@ def test_what_the_files_hold_has_to_be_said(cli):
     run = cli("import", "-")
     assert run.code == 2
     assert "--openlineage" in run.err
+
+
+@settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_end_ends_its_run(cli, traces, tmp_path, data):
+    events = [data.draw(ends(str(uuid4()))) for _ in range(12)]
+    file = tmp_path / "events.ndjson"
+    file.write_bytes(b"\n".join(as_json(event, ensure_ascii=data.draw(st.booleans())) for event in events))
+    run = cli("import", "--openlineage", str(file))
+    assert (run.code, run.out) == (0, ""), run.err
+    for event in events:
+        trace = traces.client.get_trace(event["run"]["runId"]).trace
+        assert (trace.done, trace.trace_event_status) == (True, outcome_of(event))
+
+
+def test_what_is_left_out_is_said_once_per_reason(cli, run_id):
+    events = [run_event(kind, run_id, inputs=[None], more=float("nan")) for kind in ("START", "complete")]
+    text = "\n".join(json.dumps(event) for event in [*events, run_event("BEGIN\ud83d", run_id, more=2**1024)])
+    run = cli("import", "--openlineage", "-", stdin=text)
+    assert run.code == 2
+    assert run.json_lines[0]["event"]["eventType"] == "BEGIN\\ud83d"
+    _, dataset, counts = run.err.splitlines()
+    assert dataset.startswith("Of 2 events, a dataset without a namespace or a name is left out (first in ")
+    assert dataset.endswith(", line 1: inputs[0]).")
+    assert counts == "2 events are recorded, 1 are not."
+    again = cli("import", "--openlineage", "-", "--format", "json", stdin=text)
+    assert [(kind["events"], kind["line"]) for kind in again.json["left_out"]] == [(2, 1), (2, 1)]
+
+
+def test_large_events_get_the_time_they_need_and_a_second_run_goes_on(cli, traces, tmp_path, run_id):
+    fields = [{"name": f"column-{number}", "type": "string", "description": "x" * 20} for number in range(1000)]
+    outputs = [{"namespace": "s3://lake", "name": "x", "facets": {"schema": {"fields": fields}}}]
+    events = [run_event("RUNNING", run_id, outputs=outputs, number=number) for number in range(40)]
+    first, all_of_them = tmp_path / "first.ndjson", tmp_path / "all.json"
+    first.write_text("\n".join(json.dumps(event) for event in events[:10]))
+    all_of_them.write_text(json.dumps(events))
+    assert len(json.dumps(events[0])) > 70_000
+    for file, counts in ((first, "10 events are recorded"), (all_of_them, "30 events are recorded, 10 were")):
+        run = cli("import", "--openlineage", str(file), STATUS_GRPC_TIMEOUT="0.3")
+        assert (run.code, run.out) == (0, "")
+        assert run.err.startswith(counts)
+    assert traces.client.get_trace(run_id, max_events=1).trace.event_count == 40

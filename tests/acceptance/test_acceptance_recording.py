@@ -632,6 +632,10 @@ async def test_a_retried_batch_stores_nothing(stub: Stub) -> None:
 
     first, again = await stub.BatchUpdate(batch), await stub.BatchUpdate(batch)
 
+    assert [result.recorded_before for result in first.results] == [*[False] * 21, True]
+    assert all(result.recorded_before for result in again.results)
+    for result in (*first.results, *again.results):
+        result.ClearField("recorded_before")
     assert first == again
     assert [result.sequence for result in first.results] == [*range(2, 23), 2]
     assert (await get(stub, trace_id)).trace.event_count == 22

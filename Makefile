@@ -13,7 +13,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-protobuf test-browser test-long screenshot faults test-postgres test-pgbouncer check format generate check-generated released bench bench-quick bench-peers lock clean
+.PHONY: help setup demo serve test test-protobuf test-browser test-long screenshot faults test-postgres test-pgbouncer check format generate check-generated released bench bench-quick bench-ab bench-peers lock clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
@@ -127,6 +127,11 @@ bench: $(BENCH_READY) ## measure everything beside its baselines; about half an 
 
 bench-quick: $(BENCH_READY) ## measure the hot paths in two minutes
 	$(BIN)/python -m benchmarks --extent quick --only W1a,W1b,W4 $(BENCH)
+
+BASE ?= HEAD
+bench-ab: $(BENCH_READY) ## compare with a commit, both builds in turns (BASE=<commit>, BENCH='--only Update --rounds 20')
+	@mkdir -p .cache
+	$(BIN)/python -m benchmarks.ab $(BASE) --json .cache/bench-ab.json $(BENCH)
 
 bench-peers: $(BENCH_READY) ## measure beside Prefect and ML Metadata, which are installed in .cache
 	$(BIN)/python -m benchmarks --only W10 $(BENCH)

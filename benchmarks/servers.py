@@ -22,12 +22,22 @@ BASELINE = [sys.executable, "-m", "benchmarks.baseline"]
 class Server:
     """A server process in a temporary folder, from its readiness line to its end."""
 
-    def __init__(self, command: list[str], folder: Path) -> None:
+    def __init__(self, command: list[str], folder: Path, env: dict[str, str] | None = None) -> None:
         self._folder = folder
         self._log = (folder / "stderr").open("w+")
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True, cwd=Path.cwd())
+        self._process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            cwd=Path.cwd(),
+            env=None if env is None else os.environ | env,
+        )
         try:
-            self.address = self._ready(command)
+            line = self._ready(command)
+            self.address = line[0]
+            #: The URL of its HTTP edge; empty without one.
+            self.http = line[1] if len(line) > 1 else ""
         except BaseException:
             self._stop()
             raise
@@ -76,7 +86,8 @@ class Server:
                 found += map(int, tasks.read_text().split())
         return found
 
-    def _ready(self, command: list[str], timeout: float = 30) -> str:
+    def _ready(self, command: list[str], timeout: float = 30) -> list[str]:
+        """Return the addresses in the readiness line."""
         deadline = time.monotonic() + timeout
         assert self._process.stdout is not None
         while not select.select([self._process.stdout], [], [], 0.1)[0]:
@@ -85,7 +96,7 @@ class Server:
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"ended at once: {shlex.join(command)}\n{self.last_words()}")
-        return line.split()[-1]
+        return line.rpartition(" listening on ")[2].strip().split(" and ")
 
     def _stop(self) -> None:
         self._process.terminate()
@@ -100,12 +111,12 @@ class Server:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def start_service(serve: list[str], database_url: str, workers: int = 1) -> Server:
+def start_service(serve: list[str], database_url: str, workers: int = 1, env: dict[str, str] | None = None) -> Server:
     """The service on a database."""
     command = [*serve, "--listen", "127.0.0.1:0", "--database-url", database_url, "--log-level", "warning"]
     if workers > 1:
         command += ["--workers", str(workers)]
-    return Server(command, _folder())
+    return Server(command, _folder(), env)
 
 
 def start_baseline(workers: int = 1) -> Server:

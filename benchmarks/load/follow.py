@@ -11,7 +11,7 @@ from benchmarks.payloads import STREAM
 from benchmarks.processes import Line
 
 READY = "every follower has caught up"
-STREAMS_PER_CONNECTION = 100
+STREAMS_PER_CONNECTION = 50
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -57,17 +58,8 @@ datasets = st.builds(Dataset, texts(30, 1), texts(10))
 
 
 @st.composite
-def _spans(draw: st.DrawFn) -> tuple[datetime | None, datetime | None]:
-    start, end = draw(st.none() | times()), draw(st.none() | times())
-    if start is not None and end is not None and end < start:
-        return end, start
-    return start, end
-
-
-@st.composite
 def drafts(draw: st.DrawFn, **fixed: Any) -> EventDraft:
     """Any draft that both Create and Update accept."""
-    start, end = draw(_spans())
     status = draw(st.none() | st.sampled_from(TraceStatus))
     outcomes = st.sampled_from(TraceEventStatus)
     fields: dict[str, Any] = {
@@ -75,8 +67,8 @@ def drafts(draw: st.DrawFn, **fixed: Any) -> EventDraft:
         "trace_event_id": draw(ids()),
         "domain": draw(texts(20, 1)),
         "domain_id": draw(texts(20, 1)),
-        "start_time": start,
-        "end_time": end,
+        "start_time": draw(st.none() | times()),
+        "end_time": draw(st.none() | times()),
         "trace_status": status,
         "trace_event_status": draw(outcomes if status is TraceStatus.FINISHED else st.none() | outcomes),
         "user": draw(texts(20)),
@@ -94,3 +86,46 @@ def drafts(draw: st.DrawFn, **fixed: Any) -> EventDraft:
         "attempt": draw(st.integers(0, 2**31 - 1)),
     }
     return EventDraft(**fields | fixed)
+
+
+def _nested(value: Any, depth: int) -> Any:
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+#: JSON as senders print it that check nothing: NaN, any integer, halves of characters, any depth.
+hostile_json: st.SearchStrategy[Any] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(2**1020, 2**1030)
+    | st.floats()
+    | st.text(st.characters(), max_size=12)
+    | st.sampled_from(["\ud800", "a\0b", "N/A", "", "x" * 300, "x" * 5000, "2026-01-01", "12", 10**4000, 1e308 * 10]),
+    lambda below: (
+        st.lists(below, max_size=4)
+        | st.dictionaries(
+            st.text(st.characters(), max_size=6) | st.sampled_from(["message", "nb", "en"]), below, max_size=4
+        )
+        | st.builds(_nested, below, st.integers(1, 60))
+    ),
+    max_leaves=10,
+)
+
+
+_DECORATIONS = ["domain_id", "user", "operation", "status_body", "meta", "s3_path", "duration", "exception", "errors"]
+_DECORATIONS += ["trace_id", "trace_event_id", "id", "sequence", "application_id", "s3path", "body", "more"]
+OLD_END = {"domain": "d", "component": "c", "trace_status": "FINISHED", "trace_event_status": "FAILED"}
+
+
+@st.composite
+def old_ends(draw: st.DrawFn) -> bytes:
+    """JSON of an end that the older contract understands, with anything around it."""
+    times = st.sampled_from(["N/A", "2026-01-01", "9999-12-31T23:59:59.999999-14:00"])
+    said = draw(st.dictionaries(st.sampled_from(_DECORATIONS), hostile_json, max_size=5))
+    said |= {
+        name: draw(times | hostile_json.filter(lambda value: value not in (None, "")))
+        for name in ("start_time", "end_time")
+    }
+    return json.dumps(said | OLD_END).encode()

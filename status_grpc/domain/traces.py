@@ -157,6 +157,7 @@ def _recorded(
         outputs=draft.outputs,
         step_id=draft.step_id,
         attempt=draft.attempt,
+        legacy=draft.legacy,
         sequence=sequence,
         record_time=now,
         run=run,

@@ -72,8 +72,6 @@ class DraftRules:
             )
 
     def _check_times(self, draft: EventDraft, violations: list[FieldViolation]) -> None:
-        if draft.start_time is not None and draft.end_time is not None and draft.end_time < draft.start_time:
-            violations.append(FieldViolation("event.end_time", "is before start_time"))
         if draft.duration is not None and draft.duration.days < 0:
             violations.append(FieldViolation("event.duration", "must not be negative"))
 

@@ -14,10 +14,13 @@ from starlette.requests import Request
 
 from status_grpc.domain.errors import FieldViolation, InvalidArgument, Overloaded
 from status_grpc.http.edge import Edge
-from status_grpc.wire.json_values import NotJson, parse_value
+from status_grpc.wire.json_values import NotJson
+from status_grpc.wire.tolerant_json import parse_tolerant
 
 #: What each body may take without asking for room: small ones are always taken.
 _SMALL_BYTES = 64 * 1024
+#: A larger body is parsed in a thread.
+_MOST_BYTES_IN_LOOP = 32 * 1024
 _RETRY_AFTER = timedelta(seconds=2)
 #: What JSON is sent as. The older clients create traces without saying, and `curl -d` says that it sends a form.
 _JSON_TYPES = ("", "application/json", "text/plain", "application/x-www-form-urlencoded", "application/octet-stream")
@@ -59,8 +62,8 @@ async def read_body(request: Request, edge: Edge) -> bytes:
     return b"".join(parts)
 
 
-async def read_object(request: Request, edge: Edge) -> tuple[dict[str, Any], bytes]:
-    """Return the JSON object in the body, and the body as it came.
+async def read_object(request: Request, edge: Edge, cleaned: list[FieldViolation]) -> tuple[dict[str, Any], bytes]:
+    """Return the JSON object in the body, and the body as it came. Adds to `cleaned` what JSON or UTF-8 does not have.
 
     Raises HTTPException (as `read_body`; 415 for what is said to be something else) and InvalidArgument.
     """
@@ -70,8 +73,12 @@ async def read_object(request: Request, edge: Edge) -> tuple[dict[str, Any], byt
         raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body must be JSON: application/json")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body must not be compressed")
+
+    def parse() -> Any:
+        return parse_tolerant(body, lambda description: cleaned.append(FieldViolation("body", description)))
+
     try:
-        value = parse_value(body)
+        value = await asyncio.to_thread(parse) if len(body) > _MOST_BYTES_IN_LOOP else parse()
     except NotJson as error:
         raise InvalidArgument([FieldViolation("body", str(error))]) from None
     if not isinstance(value, dict):

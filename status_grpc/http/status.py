@@ -15,19 +15,31 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from status_grpc.domain.errors import FieldViolation, InvalidArgument, PathNotFound, TraceNotFound
-from status_grpc.domain.events import EventDraft, TraceEventStatus, TraceStatus
+from status_grpc.domain.events import EventDraft, TraceEvent, TraceEventStatus, TraceStatus
 from status_grpc.domain.ids import derived_event_id
 from status_grpc.domain.validation import DraftRules, check_id, check_path, raise_if_any
+from status_grpc.edge.cleaned import log_cleaned
 from status_grpc.http.bodies import read_object, to_json
 from status_grpc.http.edge import Edge, with_size
 from status_grpc.http.streaming import BoundedStream
 from status_grpc.service.fingerprint import fingerprint
 from status_grpc.service.traces import Creation, TracePage, Update
-from status_grpc.wire.old_events import REQUIRED_TO_CREATE, REQUIRED_TO_UPDATE, old_event, read_old_event
+from status_grpc.wire.old_events import (
+    REQUIRED_TO_CREATE,
+    REQUIRED_TO_UPDATE,
+    old_event_parts,
+    read_old_event,
+    without_field,
+)
 
 #: How many events are read from the store at a time.
 _EVENTS_AT_A_TIME = 500
 _JSON = "application/json"
+#: What is not read of requests: the URL names the trace, and ids are new. The first event is STARTED and OK.
+_NOT_READ_TO_UPDATE = ("trace_id", "trace_event_id")
+_NOT_READ_TO_CREATE = ("trace_id", "trace_event_id", "trace_status", "trace_event_status")
+#: What is left out of an event that is too large, the largest first.
+_PARTS = ("status_body", "meta", "errors")
 
 
 def status_routes(edge: Edge) -> list[BaseRoute]:
@@ -48,21 +60,17 @@ class _Status:
 
     async def create(self, request: Request) -> Response:
         """Start a trace. Its ids are new and it is STARTED and OK, whatever the caller says."""
-        body, _ = await read_object(request, self._edge)
+        cleaned: list[FieldViolation] = []
+        body, _ = await read_object(request, self._edge, cleaned)
         violations: list[FieldViolation] = []
-        draft = read_old_event(body, self._edge.limits, violations, required=REQUIRED_TO_CREATE)
-        draft = replace(
-            draft,
-            trace_id="",
-            trace_event_id="",
-            trace_status=TraceStatus.STARTED,
-            trace_event_status=TraceEventStatus.OK,
-        )
-        if not violations:
-            self._rules.check_create(draft, violations)
-        draft = self._sized(draft, violations)
+        draft = self._read(body, violations, cleaned, required=REQUIRED_TO_CREATE, ignored=_NOT_READ_TO_CREATE)
+        draft = replace(draft, trace_status=TraceStatus.STARTED, trace_event_status=TraceEventStatus.OK)
+        self._rules.check_create(draft, violations)
+        raise_if_any(violations)
+        draft = self._sized(draft, cleaned)
         trace, _event = await self._edge.traces.create(Creation(draft))
-        return _answer({"trace_id": trace.trace_id})
+        log_cleaned("/status", cleaned, trace_id=trace.trace_id)
+        return _answer(to_json({"trace_id": trace.trace_id}))
 
     async def trace(self, request: Request) -> Response:
         """Append an event to a trace, or return its events."""
@@ -73,12 +81,13 @@ class _Status:
 
     async def _update(self, request: Request, trace_id: str) -> Response:
         self._check_id(trace_id)
-        value, body = await read_object(request, self._edge)
+        cleaned: list[FieldViolation] = []
+        value, body = await read_object(request, self._edge, cleaned)
         upstream = self._edge.upstream
         if upstream is None:
-            return await self._append(trace_id, value)
+            return await self._append(trace_id, value, cleaned)
         try:
-            return await self._append(trace_id, value)
+            return await self._append(trace_id, value, cleaned)
         except InvalidArgument:
             # What the older service may record of its own traces is not ours to say.
             if await self._is_here(trace_id):
@@ -94,18 +103,27 @@ class _Status:
             return False
         return True
 
-    async def _append(self, trace_id: str, value: dict[str, Any]) -> Response:
+    async def _append(self, trace_id: str, value: dict[str, Any], cleaned: list[FieldViolation]) -> Response:
         violations: list[FieldViolation] = []
-        draft = read_old_event(value, self._edge.limits, violations, required=REQUIRED_TO_UPDATE)
-        draft = replace(draft, trace_id=trace_id, trace_event_id="")
-        if not violations:
-            self._rules.check_update(draft, violations)
-        draft = self._sized(draft, violations)
+        draft = self._read(value, violations, cleaned, required=REQUIRED_TO_UPDATE, ignored=_NOT_READ_TO_UPDATE)
+        draft = replace(draft, trace_id=trace_id)
+        self._rules.check_update(draft, violations)
+        raise_if_any(violations)
+        draft = self._sized(draft, cleaned)
         # The older clients send an event again when they have not seen the answer, and give it no id: the same content
         # (times to the microsecond included) is the same event, and recorded once.
         draft = replace(draft, trace_event_id=derived_event_id("http", trace_id, fingerprint(draft)))
         _, event = await self._edge.traces.update(Update(draft))
-        return _answer(old_event(event))
+        log_cleaned("/status/{trace_id}", cleaned, trace_id=trace_id)
+        return _answer(_event_json(event))
+
+    def _read(
+        self, value: dict[str, Any], violations: list[FieldViolation], cleaned: list[FieldViolation], **names: Any
+    ) -> EventDraft:
+        """Return the event. Raises InvalidArgument if a field that identifies the write is not valid."""
+        draft = read_old_event(value, self._edge.limits, violations, cleaned, **names)
+        raise_if_any(violations)
+        return draft
 
     async def _get(self, request: Request, trace_id: str) -> Response:
         self._check_id(trace_id)
@@ -116,7 +134,7 @@ class _Status:
                 raise
             return await self._edge.upstream.pass_on(request, f"/status/{quote(trace_id, safe='')}")
         if page.complete:
-            return _answer([old_event(event) for event in page.events])
+            return _answer(b"[" + b",".join(map(_event_json, page.events)) + b"]")
         return BoundedStream(self._events(page), self._edge.write_timeout_seconds, media_type=_JSON)
 
     async def _page(self, trace_id: str, after: int) -> TracePage:
@@ -126,7 +144,7 @@ class _Status:
         """Yield the list of all events from this first page on, without ever holding more than a page of them."""
         separator = b"["
         while page.events:
-            yield separator + b",".join(to_json(old_event(event)) for event in page.events)
+            yield separator + b",".join(map(_event_json, page.events))
             if page.complete:
                 break
             separator = b","
@@ -146,17 +164,28 @@ class _Status:
             if self._edge.upstream is None:
                 raise
             return await self._edge.upstream.pass_on(request, f"/status-from-path/{quote(encoded, safe='')}")
-        return _answer({"id": trace.trace_id, "trace_id": trace.trace_id})
+        return _answer(to_json({"id": trace.trace_id, "trace_id": trace.trace_id}))
 
     def _check_id(self, trace_id: str) -> None:
         violations: list[FieldViolation] = []
         check_id("trace_id", trace_id, self._edge.limits, violations)
         raise_if_any(violations)
 
-    def _sized(self, draft: EventDraft, violations: list[FieldViolation]) -> EventDraft:
-        """Return the draft with its size. Raises InvalidArgument for the violations, or if gRPC would not take it."""
-        raise_if_any(violations)
-        return with_size(self._edge, draft)
+    def _sized(self, draft: EventDraft, cleaned: list[FieldViolation]) -> EventDraft:
+        """Return the draft with its size, without its largest parts if it is larger than an event may be."""
+        try:
+            return with_size(self._edge, draft)
+        except InvalidArgument:
+            largest = max(_PARTS, key=lambda name: len(to_json(_json_part(draft, name))))
+            if not getattr(draft, largest):
+                raise
+        cleaned.append(FieldViolation(f"event.{largest}", "did not fit into an event and was left out"))
+        return self._sized(without_field(draft, largest), cleaned)
+
+
+def _json_part(draft: EventDraft, name: str) -> Any:
+    value = getattr(draft, name)
+    return [[error.message, error.details] for error in value] if name == "errors" else value
 
 
 def _decoded(path: str) -> str:
@@ -166,5 +195,11 @@ def _decoded(path: str) -> str:
         raise InvalidArgument([FieldViolation("path", "is not a path in base64 (of UTF-8)")]) from None
 
 
-def _answer(value: Any) -> Response:
-    return Response(to_json(value), HTTPStatus.OK, media_type=_JSON)
+def _event_json(event: TraceEvent) -> bytes:
+    """Return the event as the older service answered it, as JSON."""
+    fields, as_sent = old_event_parts(event)
+    return to_json(fields)[:-1] + b"".join(f',"{name}":{text}'.encode() for name, text in as_sent.items()) + b"}"
+
+
+def _answer(content: bytes) -> Response:
+    return Response(content, HTTPStatus.OK, media_type=_JSON)

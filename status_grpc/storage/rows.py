@@ -237,7 +237,10 @@ class RowCodec:
             event.sequence,
             event.trace_event_id,
             content_hash,
-            encoded_bytes + _COMPLETION_BYTES + 4 * (len(event.trace_id) + len(event.domain) + len(event.domain_id)),
+            encoded_bytes
+            + _COMPLETION_BYTES
+            + 4 * (len(event.trace_id) + len(event.domain) + len(event.domain_id))
+            + len(event.legacy),
             event.run,
             record_time,
             event.domain,
@@ -259,6 +262,7 @@ class RowCodec:
             json_in([_error_json(error) for error in event.errors]) if event.errors else None,
             json_in([_dataset_json(dataset) for dataset in event.inputs]) if event.inputs else None,
             json_in([_dataset_json(dataset) for dataset in event.outputs]) if event.outputs else None,
+            event.legacy or None,
         )
 
     def event(self, row: Sequence[Any]) -> TraceEvent:
@@ -292,6 +296,7 @@ class RowCodec:
             errors,
             inputs,
             outputs,
+            legacy,
         ) = row
         return new_event(
             trace_id=trace_id,
@@ -313,6 +318,7 @@ class RowCodec:
             errors=tuple(_to_error(entry) for entry in json.loads(errors)) if errors else (),
             inputs=tuple(_to_dataset(entry) for entry in json.loads(inputs)) if inputs else (),
             outputs=tuple(_to_dataset(entry) for entry in json.loads(outputs)) if outputs else (),
+            legacy=legacy or "",
             step_id=step_id or "",
             attempt=attempt or 0,
             sequence=sequence,

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 
 #: The revision of `migrations/` that this code was written for.
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"
 
 metadata = MetaData()
 
@@ -129,6 +129,8 @@ trace_events = Table(
     Column("errors", Json),
     Column("inputs", Json),
     Column("outputs", Json),
+    # What the older routes received and no other column can hold (wire.old_events). Text: JSONB would lose digits.
+    Column("legacy", Text),
     # GetTrace and followers: the events of a trace in order.
     PrimaryKeyConstraint("bucket", "trace_id", "sequence"),
     # Retries of Create and Update: has this id been recorded?

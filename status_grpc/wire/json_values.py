@@ -50,7 +50,7 @@ def _finite(text: str) -> float:
 
 
 #: How many bytes each value takes at least as a message: in a list an empty text does, or null.
-_LEAST_BYTES = 4
+LEAST_BYTES = 4
 
 
 def check_value(path: str, value: Any, limits: Limits, violations: list[FieldViolation]) -> None:
@@ -60,7 +60,7 @@ def check_value(path: str, value: Any, limits: Limits, violations: list[FieldVio
     encoding it to see how large it is would take long and much memory.
     """
     try:
-        _Check(limits.event_bytes // _LEAST_BYTES).value(value, limits.json_depth)
+        _Check(limits.event_bytes // LEAST_BYTES).value(value, limits.json_depth)
     except _Bad as bad:
         violations.append(FieldViolation(f"{path}{bad.place}"[:500], bad.description))
 

@@ -2,12 +2,17 @@
 
 Absent fields are absent, never null; times are ISO 8601 (without an offset they are UTC), `end_time` may be "N/A",
 `duration` is in milliseconds, `exception` is a text.
+
+A field that only decorates an event never refuses it, because the event may be the end of its run. What cannot be read
+or stored is left out or cleaned, and noted. `legacy` of the event holds what the protocol cannot tell apart.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,9 +25,18 @@ from status_grpc.domain.events import (
     TraceEvent,
 )
 from status_grpc.domain.limits import Limits
-from status_grpc.wire.json_values import check_value
 from status_grpc.wire.status_names import read_event_status, read_trace_status
 from status_grpc.wire.times import milliseconds
+from status_grpc.wire.tolerant_json import (
+    BAD_CHARACTER,
+    TooManyValues,
+    clean_text,
+    clean_value,
+    exact_text,
+    has_precise_floats,
+    json_text,
+    plain,
+)
 
 #: What the fields were called before: accepted, and answered by their newer names.
 OLDER_NAMES = {
@@ -41,137 +55,282 @@ OLDER_NAMES = {
 REQUIRED_TO_CREATE = ("domain", "domain_id", "start_time", "end_time", "component")
 REQUIRED_TO_UPDATE = ("domain", "start_time", "end_time", "trace_status", "trace_event_status", "component")
 
+#: What says which trace an event is of, what reports it and what it does to the trace. Only these can refuse it.
+_IDENTIFYING = ("trace_id", "trace_event_id", "domain", "component", "trace_status", "trace_event_status")
+
 _NOT_SAID = "N/A"
-_TEXTS = ("trace_id", "trace_event_id", "domain", "domain_id", "user", "component", "operation", "s3_path")
 _LONGEST_DURATION = timedelta(seconds=315_576_000_000)  # that of google.protobuf.Duration
 #: "ZeroDivisionError: division by zero", but not "warning: disk almost full".
 _TYPED_EXCEPTION = re.compile(
     r"([A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning|Timeout)): (\S.*)", re.DOTALL | re.ASCII
 )
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+#: The language of a text that names none. The older command line shows the English texts.
+_LANGUAGE = "en"
+
+# What was done about a field; the words are the same for all fields, so that each kind is logged once.
+_LEFT_OUT = "could not be read and was left out"
+_CUT = "was longer than its limit and was cut"
+_TOO_MANY = "had more entries than its limit; the first ones are kept"
+_TOO_LARGE = "did not fit into an event and was left out"
+_AS_TEXT = "was not in its form and is kept as a text"
 
 
 def read_old_event(
-    value: JsonObject, limits: Limits, violations: list[FieldViolation], *, required: Iterable[str] = ()
+    value: JsonObject,
+    limits: Limits,
+    violations: list[FieldViolation],
+    cleaned: list[FieldViolation],
+    *,
+    required: Iterable[str] = (),
+    ignored: Iterable[str] = (),
 ) -> EventDraft:
-    """Return the event of a JSON object, and add a violation for everything that cannot be one.
+    """Return the event of a JSON object.
 
-    Fields that are not known are passed over, null is absent, and the text of an exception is cut at its limit: what
-    matters is that a step has failed.
+    Adds a violation for each required field that is absent, and for each identifying one that cannot be read. Adds to
+    `cleaned` what was left out or changed of all others. Unknown fields and `ignored` ones are dropped; null is absent.
     """
-    said = {OLDER_NAMES.get(name, name): item for name, item in value.items() if item is not None}
+    sent = {OLDER_NAMES.get(name, name): item for name, item in value.items() if item is not None}
     # Where both names are given the newer one counts.
-    said |= {name: item for name, item in value.items() if item is not None and name not in OLDER_NAMES}
+    sent |= {name: item for name, item in value.items() if item is not None and name not in OLDER_NAMES}
+    for name in ignored:
+        sent.pop(name, None)
     for name in required:
-        if said.get(name) in (None, ""):
+        if sent.get(name) in (None, ""):
             violations.append(FieldViolation(f"event.{name}", "is required"))
+    reader = _Reader(limits, cleaned)
     fields: dict[str, Any] = {}
-    reported = said.get("errors")
-    if isinstance(reported, list) and len(reported) > limits.errors_per_event:
-        excess = f"has {len(said.pop('errors'))} entries, more than {limits.errors_per_event}"
-        violations.append(FieldViolation("event.errors", excess))
     for name, read in _READERS.items():
-        if name in said:
+        if name in sent and sent[name] != "":
             try:
-                fields[name] = read(said[name])
+                fields[name] = read(reader, name, sent[name])
             except (ValueError, OverflowError) as error:
-                violations.append(FieldViolation(f"event.{name}", str(error)))
-    if fields.get("exception") is not None:
-        fields["exception"] = _cut(fields["exception"], limits)
-    draft = EventDraft(**fields)
-    for name in ("status_body", "meta"):
-        check_value(f"event.{name}", getattr(draft, name), limits, violations)
-    for index, detail in enumerate(draft.errors):
-        check_value(f"event.errors[{index}]", detail.details, limits, violations)
-    return draft
+                if name in _IDENTIFYING or (name == "domain_id" and name in required):
+                    violations.append(FieldViolation(f"event.{name}", str(error)))
+                else:
+                    reader.note(name, _LEFT_OUT)
+            except TooManyValues:
+                reader.note(name, _TOO_LARGE)
+    return EventDraft(**{name: plain(item) for name, item in fields.items()}, legacy=_legacy(sent, fields))
 
 
-def _read_text(value: object) -> str:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str):
-        raise ValueError("must be a text")
-    return value
+def without_field(draft: EventDraft, name: str) -> EventDraft:
+    """Return the draft without a field and without what `legacy` says about it."""
+    legacy = json.loads(draft.legacy) if draft.legacy else {}
+    legacy.get("as_sent", {}).pop(name, None)
+    legacy["bare"] = [bare for bare in legacy.get("bare", ()) if bare != name]
+    empty: dict[str, Any] = {name: () if name == "errors" else None}
+    return replace(draft, **empty, legacy=_legacy_text(legacy))
 
 
-def _read_start(value: object) -> datetime:
-    try:
-        time = datetime.fromisoformat(str(value))
-        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        raise ValueError("must be a time such as 2026-01-31T12:00:00.123456+00:00") from None
+def _legacy(sent: JsonObject, fields: dict[str, Any]) -> str:
+    """Return what the fields do not tell of what was sent, empty when they tell everything.
+
+    A JSON object. `absent`: fields that the event has from its trace. `as_sent`: JSON texts of fields. `bare`: fields
+    that were no objects, and are stored as objects of one `value`.
+    """
+    as_sent = {name: '""' for name in _EMPTY_TEXTS if sent.get(name) == ""}
+    if sent.get("errors") == []:
+        as_sent["errors"] = "[]"
+    duration = fields.get("duration")
+    if duration is not None:
+        text = exact_text(sent["duration"])
+        if text != json.dumps(milliseconds(duration)):
+            as_sent["duration"] = text
+    bare = []
+    for name in _OBJECTS:
+        if sent.get(name) in ("", _NOT_SAID):
+            as_sent[name] = json.dumps(sent[name])
+        elif name in fields:
+            value, is_bare = fields[name], not isinstance(sent[name], dict)
+            if has_precise_floats(value):
+                as_sent[name] = exact_text(value["value"] if is_bare else value)
+            elif is_bare:
+                bare.append(name)
+    absent = [] if "domain_id" in fields or "domain_id" in as_sent else ["domain_id"]
+    return _legacy_text({"absent": absent, "as_sent": as_sent, "bare": bare})
 
 
-def _read_end(value: object) -> datetime | None:
-    return None if value == _NOT_SAID else _read_start(value)
+def _legacy_text(legacy: JsonObject) -> str:
+    kept = {name: item for name, item in legacy.items() if item}
+    return json.dumps(kept, ensure_ascii=False, separators=(",", ":")) if kept else ""
 
 
-def _read_object(value: object) -> JsonObject | None:
-    if value == _NOT_SAID:
-        return None
-    return value if isinstance(value, dict) else {"value": value}
+class _Reader:
+    """Reads the fields of one event within the limits. Every method raises ValueError for what cannot be read."""
 
+    def __init__(self, limits: Limits, cleaned: list[FieldViolation]) -> None:
+        self._limits = limits
+        self._cleaned = cleaned
+        self._longest = dict.fromkeys(("domain", "user", "component", "operation"), limits.name_length)
+        self._longest["domain_id"] = limits.domain_id_length
 
-def _read_duration(value: object) -> timedelta | None:
-    if value == _NOT_SAID:
-        return None
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise ValueError("must be a number of milliseconds")
-    try:
+    def note(self, name: str, description: str) -> None:
+        """Note what was done about a field."""
+        self._cleaned.append(FieldViolation(f"event.{name}", description))
+
+    def text(self, name: str, value: object) -> str:
+        """Read a text; a number is taken for its digits."""
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return exact_text(value)
+        if not isinstance(value, str):
+            raise ValueError("must be a text")
+        text = clean_text(value, lambda description: self.note(name, description))
+        longest = self._longest.get(name)
+        return text if longest is None else self._cut(name, text, longest)
+
+    def _cut(self, name: str, text: str, longest: int) -> str:
+        if len(text) > longest:
+            self.note(name, _CUT)
+        return text[:longest]
+
+    def path(self, name: str, value: object) -> str:
+        """Read a path. One that would have to be changed is another path."""
+        notes: list[str] = []
+        text = clean_text(value, notes.append) if isinstance(value, str) else str(value)
+        if notes or not isinstance(value, str) or len(text.encode()) > self._limits.path_bytes:
+            raise ValueError(BAD_CHARACTER)
+        return text
+
+    def start(self, name: str, value: object) -> datetime:
+        """Read a time."""
+        try:
+            time = datetime.fromisoformat(str(value) if isinstance(value, str | int) else "")
+            return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+        except (ValueError, OverflowError):
+            raise ValueError("must be a time such as 2026-01-31T12:00:00.123456+00:00") from None
+
+    def end(self, name: str, value: object) -> datetime | None:
+        """Read a time, or "N/A"."""
+        return None if value == _NOT_SAID else self.start(name, value)
+
+    def trace_status(self, name: str, value: object) -> Any:
+        """Read a trace_status."""
+        return read_trace_status(value)
+
+    def event_status(self, name: str, value: object) -> Any:
+        """Read a trace_event_status."""
+        return read_event_status(value)
+
+    def json_object(self, name: str, value: Any) -> JsonObject | None:
+        """Read any JSON; what is no object becomes one."""
+        if value == _NOT_SAID:
+            return None
+        value = value if isinstance(value, dict) else {"value": value}
+        return self._json(name, value)  # type: ignore[no-any-return]
+
+    def _json(self, name: str, value: JsonObject) -> Any:
+        return clean_value(
+            value, self._limits.json_depth, self._limits, lambda description: self.note(name, description)
+        )
+
+    def duration(self, name: str, value: object) -> timedelta | None:
+        """Read a number of milliseconds."""
+        if value == _NOT_SAID:
+            return None
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise ValueError("must be a number of milliseconds")
         duration = timedelta(milliseconds=value)
-    except OverflowError:
-        duration = timedelta.max
-    if abs(duration) > _LONGEST_DURATION:
-        raise ValueError("is longer than 10,000 years")
-    return duration
+        if not timedelta() <= duration <= _LONGEST_DURATION:
+            raise ValueError("is negative or longer than 10,000 years")
+        return duration
+
+    def exception(self, name: str, value: object) -> ExceptionDetail | None:
+        """Read the text of an exception, with its type if it begins with one."""
+        text = clean_text(self._worded(name, value), lambda description: self.note(name, description))
+        match = _TYPED_EXCEPTION.fullmatch(text)
+        longest = self._limits.exception_message_length
+        if match is not None and len(match[1]) <= self._limits.name_length:
+            return ExceptionDetail(match[1], self._cut(name, match[2], longest))
+        return ExceptionDetail(message=self._cut(name, text, longest)) if text else None
+
+    def _worded(self, name: str, value: object) -> str:
+        """Return a text as it is, and anything else as its JSON: it may be the only reason there is."""
+        if isinstance(value, str):
+            return value
+        self.note(name, _AS_TEXT)
+        return json_text(value)
+
+    def errors(self, name: str, value: object) -> tuple[ErrorDetail, ...]:
+        """Read errors for people."""
+        if not isinstance(value, list):
+            self.note(name, _AS_TEXT)
+            value = [value]
+        most = self._limits.errors_per_event
+        if len(value) > most:
+            self.note(name, _TOO_MANY)
+        return tuple(error for item in value[:most] if (error := self._error(name, item)) is not None)
+
+    def _error(self, name: str, value: object) -> ErrorDetail | None:
+        """Read one error. What is not in its form becomes an English text."""
+        if value in (None, "", {}, []):
+            self.note(name, _LEFT_OUT)
+            return None
+        entry: JsonObject = value if isinstance(value, dict) else {}
+        message = entry.get("message")
+        texts = self._texts(name, message) if isinstance(message, dict) else {}
+        if not texts:
+            words = value if not isinstance(message, str | int | float) or not message else message
+            texts = {_LANGUAGE: self._error_text(name, self._worded(name, words))}
+        details = {key: item for key, item in entry.items() if key != "message"}
+        try:
+            return ErrorDetail(texts, plain(self._json(name, details)) if details else None)
+        except TooManyValues:
+            self.note(name, _TOO_LARGE)
+            return ErrorDetail(texts)
+
+    def _texts(self, name: str, message: JsonObject) -> dict[str, str]:
+        limits = self._limits
+        texts: dict[str, str] = {}
+        for tag, text in message.items():
+            if text is None:
+                continue
+            bad_tag = not tag or len(tag) > limits.language_tag_length or _CONTROL_CHARACTERS.search(tag)
+            if bad_tag or clean_text(tag, lambda _: None) != tag:
+                self.note(name, _LEFT_OUT)
+            elif len(texts) == limits.error_languages:
+                self.note(name, _TOO_MANY)
+                break
+            else:
+                texts[tag] = self._error_text(name, self._worded(name, text))
+        return texts
+
+    def _error_text(self, name: str, text: str) -> str:
+        text = clean_text(text, lambda description: self.note(name, description))
+        return self._cut(name, text, self._limits.error_text_length)
 
 
-def _read_exception(value: object) -> ExceptionDetail | None:
-    if not isinstance(value, str):
-        raise ValueError("must be a text")
-    match = _TYPED_EXCEPTION.fullmatch(value)
-    if match is not None:
-        return ExceptionDetail(match[1], match[2])
-    return ExceptionDetail(message=value) if value else None
-
-
-def _cut(exception: ExceptionDetail, limits: Limits) -> ExceptionDetail:
-    if len(exception.type) > limits.name_length:
-        exception = ExceptionDetail(message=f"{exception.type}: {exception.message}")
-    return ExceptionDetail(exception.type, exception.message[: limits.exception_message_length])
-
-
-def _read_errors(value: object) -> tuple[ErrorDetail, ...]:
-    if not isinstance(value, list):
-        raise ValueError("must be a list")
-    return tuple(map(_read_error, value))
-
-
-def _read_error(value: object) -> ErrorDetail:
-    message = value.get("message") if isinstance(value, dict) else None
-    if not isinstance(value, dict) or not isinstance(message, dict):
-        raise ValueError('must be a list of objects such as {"message": {"nb": "...", "en": "..."}}')
-    texts = {tag: text for tag, text in message.items() if text is not None}
-    if not all(isinstance(text, str) for text in texts.values()):
-        raise ValueError("must have texts in their messages")
-    details = {key: item for key, item in value.items() if key != "message"}
-    return ErrorDetail(texts, details or None)
-
-
-_READERS: dict[str, Callable[[object], Any]] = dict.fromkeys(_TEXTS, _read_text) | {
-    "start_time": _read_start,
-    "end_time": _read_end,
-    "trace_status": read_trace_status,
-    "trace_event_status": read_event_status,
-    "status_body": _read_object,
-    "meta": _read_object,
-    "duration": _read_duration,
-    "exception": _read_exception,
-    "errors": _read_errors,
+_READERS: dict[str, Callable[[_Reader, str, Any], Any]] = {
+    "trace_id": _Reader.text,
+    "trace_event_id": _Reader.text,
+    "domain": _Reader.text,
+    "domain_id": _Reader.text,
+    "user": _Reader.text,
+    "component": _Reader.text,
+    "operation": _Reader.text,
+    "s3_path": _Reader.path,
+    "start_time": _Reader.start,
+    "end_time": _Reader.end,
+    "trace_status": _Reader.trace_status,
+    "trace_event_status": _Reader.event_status,
+    "status_body": _Reader.json_object,
+    "meta": _Reader.json_object,
+    "duration": _Reader.duration,
+    "exception": _Reader.exception,
+    "errors": _Reader.errors,
 }
+_EMPTY_TEXTS = ("domain_id", "user", "operation", "s3_path", "exception")
+_OBJECTS = ("status_body", "meta")
 
 
 def old_event(event: TraceEvent) -> JsonObject:
     """Return the event as the older service answered it. An event that is not over has the end_time "N/A"."""
+    fields, as_sent = old_event_parts(event)
+    return fields | {name: json.loads(text) for name, text in as_sent.items()}
+
+
+def old_event_parts(event: TraceEvent) -> tuple[JsonObject, dict[str, str]]:
+    """Return the fields of `old_event`: the values, and the JSON texts of those that no value reproduces."""
     fields: JsonObject = {
         "trace_id": event.trace_id,
         "trace_event_id": event.trace_event_id,
@@ -191,7 +350,16 @@ def old_event(event: TraceEvent) -> JsonObject:
         "exception": None if event.exception is None else exception_text(event.exception),
         "errors": [_error_object(error) for error in event.errors] or None,
     }
-    return {name: item for name, item in fields.items() if item is not None and item != ""}
+    fields = {name: item for name, item in fields.items() if item is not None and item != ""}
+    if not event.legacy:
+        return fields, {}
+    legacy = json.loads(event.legacy)
+    as_sent: dict[str, str] = legacy.get("as_sent", {})
+    for name in (*legacy.get("absent", ()), *as_sent):
+        fields.pop(name, None)
+    for name in legacy.get("bare", ()):
+        fields[name] = fields[name]["value"]
+    return fields, as_sent
 
 
 def _time_text(time: datetime) -> str:

@@ -68,7 +68,6 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("event.s3_path", {"s3_path": "raw/\0"}),
     ("event.attempt", {"attempt": -1}),
     ("event.trace_event_status", {"trace_status": TraceStatus.FINISHED, "trace_event_status": None}),
-    ("event.end_time", {"start_time": NOON, "end_time": NOON - timedelta(microseconds=1)}),
     ("event.duration", {"duration": timedelta(microseconds=-1)}),
     ("event.exception.type", {"exception": ExceptionDetail(type="x" * 257)}),
     ("event.exception.type", {"exception": ExceptionDetail(type="\0")}),

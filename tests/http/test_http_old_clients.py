@@ -165,10 +165,12 @@ def failed(http) -> str:
         http,
         trace_id,
         component="validator",
+        domain_id="my-dataset/1",
         end_time="N/A",
         errors=[{"message": {"nb": "Rad 3", "en": long}}, {"message": {"nb": "x", "en": "Second"}}],
     )
-    updated(http, trace_id, component="state-machine", trace_status="FINISHED", trace_event_status="FAILED")
+    end = {"domain_id": "my-dataset/1", "trace_status": "FINISHED", "trace_event_status": "FAILED"}
+    updated(http, trace_id, component="state-machine", **end)
     return trace_id
 
 

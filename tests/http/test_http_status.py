@@ -151,22 +151,60 @@ def test_an_event_that_is_not_over_has_no_end(http, rpc: StatusClient):
     [
         ({"a": {"b": [1, None, True]}}, {"a": {"b": [1, None, True]}}),
         ({}, {}),
+        ({"value": 1}, {"value": 1}),
         ([1, 2], {"value": [1, 2]}),
         ("text", {"value": "text"}),
+        ("", None),
+        ("N/A", None),
         (0, {"value": 0}),
         (False, {"value": False}),
+        ([], {"value": []}),
+        ([2**70, 2.0], {"value": [float(2**70), 2]}),
     ],
 )
-def test_a_status_body_may_be_any_json(http, said, told):
-    assert updated(http, created(http), status_body=said)["status_body"] == told
+def test_a_status_body_of_any_json_comes_back_as_sent(http, rpc: StatusClient, said, told):
+    trace_id = created(http)
+    for event in (updated(http, trace_id, status_body=said), events(http, trace_id)[-1]):
+        assert json.dumps(event["status_body"]) == json.dumps(said)
+    # gRPC knows objects only.
+    assert rpc.get_trace(trace_id).events[-1].status_body == told
 
 
-def test_a_status_body_of_na_is_absent(http):
-    assert "status_body" not in updated(http, created(http), status_body="N/A")
+def test_lists_and_objects_that_are_empty_come_back_empty(http):
+    trace_id = created(http)
+    empty = {"errors": [], "meta": {}, "status_body": {}}
+    for event in (updated(http, trace_id, **empty), events(http, trace_id)[-1]):
+        assert {name: event[name] for name in empty} == empty
 
 
-def test_numbers_come_back_exactly(http):
-    numbers = '{"large":123456789012345678901234567890,"odd":9007199254740993,"three":3,"half":0.5,"tiny":-1e-300}'
+def test_a_domain_id_that_was_not_sent_is_absent(http, rpc: StatusClient):
+    trace_id = created(http)
+    for fields in ({}, {"domain_id": None}):
+        assert "domain_id" not in updated(http, trace_id, **fields)
+        assert "domain_id" not in events(http, trace_id)[-1]
+    assert rpc.get_trace(trace_id).events[-1].domain_id == "my-dataset/1"
+    assert updated(http, trace_id, domain_id="other")["domain_id"] == "other"
+
+
+def test_an_end_before_the_start_is_recorded(http, rpc: StatusClient):
+    trace_id = created(http)
+    event = updated(http, trace_id, start_time="2026-01-01T00:00:01Z", end_time="2026-01-01T00:00:00Z")
+    assert (event["start_time"][17:19], event["end_time"][17:19]) == ("01", "00")
+    recorded = rpc.get_trace(trace_id).events[-1]
+    rpc.update(trace_id=trace_id, component="c", start_time=recorded.start_time, end_time=recorded.end_time)
+    assert events(http, trace_id)[-1]["end_time"] == event["end_time"]
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        '{"large":123456789012345678901234567890,"odd":9007199254740993,"three":3,"half":0.5,"tiny":-1e-300}',
+        '{"whole":3.0,"trailing":1.50,"large":1E22,"fine":0.1234567890123456789,"both":12345678901234567890.5}',
+        "[1.0,-0.0,10.10]",
+        "1.10",
+    ],
+)
+def test_numbers_come_back_exactly(http, numbers):
     trace_id = created(http)
     body = json.dumps(update())[:-1] + f', "status_body": {numbers}}}'
     answered = http.post(f"/status/{trace_id}", content=body)
@@ -174,13 +212,13 @@ def test_numbers_come_back_exactly(http):
     assert f'"status_body":{numbers}' in http.get(f"/status/{trace_id}").text
 
 
-@pytest.mark.parametrize("milliseconds", [0, 123, 0.001, 1234.567, 86_400_000.5])
+@pytest.mark.parametrize("milliseconds", [0, 123, 0.001, 1234.567, 86_400_000.5, 12.345678, 3.0])
 def test_durations_are_milliseconds_with_fractions(http, rpc: StatusClient, milliseconds):
     trace_id = created(http)
     assert updated(http, trace_id, duration=milliseconds)["duration"] == milliseconds
     duration = rpc.get_trace(trace_id).events[-1].duration
     assert duration is not None
-    assert duration.total_seconds() * 1000 == pytest.approx(milliseconds)
+    assert duration.total_seconds() * 1000 == pytest.approx(milliseconds, abs=0.001)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_our_own_traces_stay_ours(http, old):
     updated(http, trace_id)
     assert len(events(http, trace_id)) == 2
     assert http.get(f"/status-from-path/{encoded('raw/å b.json')}").json()["trace_id"] == trace_id
-    assert http.post(f"/status/{trace_id}", json=update(errors=["wrong"])).status_code == 400
+    assert http.post(f"/status/{trace_id}", json=update(component=["wrong"])).status_code == 400
     assert old.asked == []
 
 

@@ -5,23 +5,27 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import drafts, json_values
+from strategies import OLD_END, drafts, json_values, old_ends
 
 from status_grpc.domain.errors import FieldViolation
-from status_grpc.domain.events import EventDraft, ExceptionDetail
+from status_grpc.domain.events import EventDraft, ExceptionDetail, TraceEventStatus, TraceStatus
 from status_grpc.domain.limits import Limits
 from status_grpc.domain.traces import record_first
+from status_grpc.domain.validation import DraftRules
+from status_grpc.service.fingerprint import fingerprint
+from status_grpc.wire.events import encode_event
 from status_grpc.wire.json_values import NotJson, parse_value
 from status_grpc.wire.old_events import OLDER_NAMES, REQUIRED_TO_UPDATE, old_event, read_old_event
+from status_grpc.wire.tolerant_json import parse_tolerant
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 
 def read(said: dict[str, object], **options: object) -> tuple[EventDraft, list[FieldViolation]]:
     violations: list[FieldViolation] = []
-    return read_old_event(said, Limits(), violations, **options), violations  # type: ignore[arg-type]
+    return read_old_event(said, Limits(), violations, [], **options), violations  # type: ignore[arg-type]
 
 
 @given(drafts())
@@ -56,6 +60,47 @@ def test_an_exception_is_one_text(exception, text):
 def test_whatever_is_said_is_read_or_named(said):
     _, violations = read(said, required=REQUIRED_TO_UPDATE)
     assert {violation.field.partition(".")[0] for violation in violations} <= {"event"}
+
+
+LIMITS = Limits(event_bytes=20_000)
+
+
+@given(old_ends())
+@settings(max_examples=400)
+def test_an_end_that_can_be_understood_is_recorded_whatever_is_around_it(text):
+    violations: list[FieldViolation] = []
+    cleaned: list[FieldViolation] = []
+    value = parse_tolerant(text, lambda _: None)
+    draft = read_old_event(
+        value, LIMITS, violations, cleaned, required=REQUIRED_TO_UPDATE, ignored=("trace_id", "trace_event_id")
+    )
+    draft = replace(draft, trace_id="t")
+    DraftRules(LIMITS).check_update(draft, violations)
+    assert violations == []
+    assert (draft.trace_status, draft.trace_event_status) == (TraceStatus.FINISHED, TraceEventStatus.FAILED)
+    # It can be fingerprinted, sent over gRPC and stored, and is told in valid UTF-8.
+    fingerprint(draft)
+    event = record_first(replace(draft, domain_id="x"), "t", "e", now=NOW)
+    encode_event(event)
+    json.dumps(old_event(event), ensure_ascii=False, allow_nan=False).encode()
+    draft.legacy.encode()
+    assert "\0" not in draft.legacy
+
+
+@given(json_values)
+def test_a_status_body_that_can_be_stored_is_told_as_it_was_sent(body):
+    draft, violations = read(OLD_END | {"status_body": body})
+    told = old_event(record_first(replace(draft, domain_id="x"), "t", "e", now=NOW))
+    assert violations == []
+    assert json.dumps(told.get("status_body")) == json.dumps(body)
+
+
+@pytest.mark.parametrize(
+    "said", [{}, {"domain_id": "x"}, {"status_body": {"a": 1}, "errors": [{"message": {"en": "x"}}]}]
+)
+def test_an_event_that_the_protocol_tells_exactly_needs_nothing_beside_it(said):
+    draft, _ = read(OLD_END | {"domain_id": "x", "duration": 12.5} | said)
+    assert draft.legacy == ""
 
 
 any_json = st.recursive(

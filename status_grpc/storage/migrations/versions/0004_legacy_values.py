@@ -1,0 +1,23 @@
+"""What callers of the older routes sent and the other columns cannot hold."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+#: The oldest schema whose releases still run on this one.
+oldest_release = "0002"
+
+
+def upgrade() -> None:
+    """Add the column, which is NULL for all events that were recorded before."""
+    op.add_column("trace_events", sa.Column("legacy", sa.Text))
+
+
+def downgrade() -> None:
+    """Drop the column. The older routes then return what the other columns hold."""
+    op.drop_column("trace_events", "legacy")

@@ -121,7 +121,7 @@ OLD_END = {"domain": "d", "component": "c", "trace_status": "FINISHED", "trace_e
 
 @st.composite
 def old_ends(draw: st.DrawFn) -> bytes:
-    """JSON of an end that the older contract understands, with anything around it."""
+    """JSON of a valid end of the older contract, with anything around it."""
     times = st.sampled_from(["N/A", "2026-01-01", "9999-12-31T23:59:59.999999-14:00"])
     said = draw(st.dictionaries(st.sampled_from(_DECORATIONS), hostile_json, max_size=5))
     said |= {

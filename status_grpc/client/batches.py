@@ -75,10 +75,10 @@ def _send(
 
 
 def _to_result(item: pb.UpdateRequest, message: pb.BatchUpdateResult, places: Sequence[int]) -> UpdateResult:
-    from status_grpc.wire.errors import decode_status
+    from status_grpc.wire.errors import decode_item_error
 
     if message.HasField("error"):
-        error = decode_status(message.error)
+        error = decode_item_error(message)
         if isinstance(error, InvalidArgument):
             error = _renumbered(error, places)
         return UpdateResult(item.event.trace_event_id, error=error)

@@ -15,7 +15,7 @@ from status_grpc.edge.requests import Requests, valid_updates
 from status_grpc.service.following import Checkpoint, Following, FollowItem
 from status_grpc.service.lineage import Lineage
 from status_grpc.service.traces import PAGE_BYTES, Receipt, Traces
-from status_grpc.wire.errors import encode_error
+from status_grpc.wire.errors import fill_item_error
 from status_grpc.wire.events import encode_event
 from status_grpc.wire.framing import embedded
 from status_grpc.wire.lineage import encode_edge, encode_lineage_trace
@@ -85,7 +85,7 @@ class StatusCalls:
             result = item if isinstance(item, StatusError) else next(receipts)
             if isinstance(result, StatusError):
                 entry = response.results.add(trace_event_id=asked.event.trace_event_id)
-                entry.error.CopyFrom(encode_error(result, brief=error_bytes > _MOST_ERROR_BYTES))
+                fill_item_error(entry, result, brief=error_bytes > _MOST_ERROR_BYTES)
                 error_bytes += entry.ByteSize()
             else:
                 response.results.add(

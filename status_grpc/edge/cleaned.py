@@ -18,7 +18,7 @@ _logged: set[tuple[str, FieldViolation]] = set()
 
 
 def log_cleaned(route: str, cleaned: Iterable[FieldViolation], *, trace_id: str) -> None:
-    """Log each kind of change at its first time: which field of reports to this route, and what was done."""
+    """Log each kind of change once."""
     for change in cleaned:
         kind = route, FieldViolation(_INDEX.sub("", change.field), change.description)
         if kind not in _logged and len(_logged) < _MOST_KINDS:

@@ -11,14 +11,14 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from status_grpc.domain.errors import Draining, StatusError
 from status_grpc.edge.incidents import unforeseen
 from status_grpc.http.connect import connect_routes
 from status_grpc.http.edge import HEAD_BYTES, HEAD_TOO_LARGE, Edge
-from status_grpc.http.errors import error_response, on_http_error, on_status_error
+from status_grpc.http.errors import http_refusal, on_http_error, on_status_error, refusal
 from status_grpc.http.events import come_back, event_routes, wants_events
 from status_grpc.http.health import health_routes
 from status_grpc.http.openlineage import lineage_routes
@@ -94,9 +94,9 @@ class _Guard:
             started = True
             await send(message)
 
-        refusal = self._refusal(scope)
-        if refusal is not None:
-            await refusal(scope, receive, send)
+        answer = self._refusal(scope)
+        if answer is not None:
+            await answer(scope, receive, send)
             return
         try:
             await self._app(scope, receive, sending)
@@ -109,15 +109,16 @@ class _Guard:
             error = unforeseen(failure, f"{scope['method']} of HTTP", trace_id=trace_id)
             if started:
                 raise  # the connection is closed, so that nobody takes what was sent for the whole
-            await error_response(error)(scope, receive, send)
+            await refusal(scope, error)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Response | None:
         """Return the answer to a request that is not even looked at."""
         if _head_bytes(scope) > HEAD_BYTES:
             # Uvicorn refuses a head that is too large only while it waits for more of it.
-            return JSONResponse({"message": HEAD_TOO_LARGE}, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            error = HTTPException(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, HEAD_TOO_LARGE)
+            return http_refusal(scope, error)
         if self._of.draining and scope["path"] not in _HEALTH_PATHS:
-            return come_back(Draining()) if wants_events(Request(scope)) else error_response(Draining())
+            return come_back(Draining()) if wants_events(Request(scope)) else refusal(scope, Draining())
         return None
 
 

@@ -63,8 +63,9 @@ async def read_body(request: Request, edge: Edge) -> bytes:
 
 
 async def read_object(request: Request, edge: Edge, cleaned: list[FieldViolation]) -> tuple[dict[str, Any], bytes]:
-    """Return the JSON object in the body, and the body as it came. Adds to `cleaned` what JSON or UTF-8 does not have.
+    """Return the JSON object in the body, and the body itself.
 
+    Adds to `cleaned` each replaced part that is no JSON or no UTF-8.
     Raises HTTPException (as `read_body`; 415 for what is said to be something else) and InvalidArgument.
     """
     body = await read_body(request, edge)

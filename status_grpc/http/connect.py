@@ -194,9 +194,22 @@ async def _decoded(request: _Request, kind: type[M]) -> M:
 
 async def _as_json(encoded: bytes, kind: type[Message]) -> bytes:
     def convert() -> bytes:
-        return message_json(kind.FromString(encoded))
+        message = kind.FromString(encoded)
+        if isinstance(message, pb.BatchUpdateResponse):
+            _drop_details(message)
+        return message_json(message)
 
     return await asyncio.to_thread(convert) if len(encoded) > _MOST_JSON_IN_LOOP else convert()
+
+
+def _drop_details(response: pb.BatchUpdateResponse) -> None:
+    """Drop the details of the items' errors.
+
+    connect-es cannot read a message with a detail of a type that it does not know.
+    """
+    for result in response.results:
+        if result.HasField("error"):
+            result.error.ClearField("details")
 
 
 def _item_json(item: FollowItem) -> Iterator[bytes]:

@@ -9,12 +9,13 @@ import structlog
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from status_grpc.domain.errors import SlowReader
 from status_grpc.http.bodies import read_body
 from status_grpc.http.edge import Edge, caller_of
+from status_grpc.http.grpc_web import grpc_web_refusal, speaks_grpc_web
 from status_grpc.http.streaming import bounded, cut
 
 #: Who makes the call that is being answered.
@@ -49,8 +50,7 @@ class CheckedRequests:
             scope = {**scope, "headers": self._headers(scope)}
             body = await read_body(Request(scope, receive), self._edge)
         except HTTPException as error:
-            content = {"code": _CODES.get(HTTPStatus(error.status_code), "unimplemented"), "message": error.detail}
-            await JSONResponse(content, error.status_code, error.headers)(scope, receive, send)
+            await _refusal(scope, error)(scope, receive, send)
             return
         except ClientDisconnect:
             return
@@ -84,6 +84,13 @@ class CheckedRequests:
             )
         others = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
         return [*others, (b"content-type", kind.encode())]
+
+
+def _refusal(scope: Scope, error: HTTPException) -> Response:
+    if speaks_grpc_web(scope):
+        return grpc_web_refusal(scope, error)
+    content = {"code": _CODES.get(HTTPStatus(error.status_code), "unimplemented"), "message": error.detail}
+    return JSONResponse(content, error.status_code, error.headers)
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

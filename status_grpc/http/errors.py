@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import MutableMapping
 from http import HTTPStatus
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -12,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from status_grpc.domain import errors
 from status_grpc.domain.errors import InvalidArgument, PassingError, StatusError
 from status_grpc.edge.incidents import log_failed
+from status_grpc.http.grpc_web import grpc_web_error, grpc_web_refusal, speaks_grpc_web
 
 #: The status code of every error of the domain. 429 and 5xx are tried again by the older clients, so they are only for
 #: what passes.
@@ -51,6 +54,11 @@ def error_response(error: StatusError) -> JSONResponse:
     return JSONResponse({"message": _message(error)}, STATUS_CODES[type(error)], headers)
 
 
+def refusal(scope: MutableMapping[str, Any], error: StatusError) -> Response:
+    """Return the error response of the request's protocol."""
+    return grpc_web_error(scope, error) if speaks_grpc_web(scope) else error_response(error)
+
+
 def _message(error: StatusError) -> str:
     if isinstance(error, InvalidArgument):
         # Here the event is the body itself.
@@ -64,10 +72,17 @@ async def on_status_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, StatusError)
     route = getattr(request.scope.get("route"), "path", "")
     log_failed(error, f"{request.method} {route}", request.path_params.get("trace_id"))
-    return error_response(error)
+    return refusal(request.scope, error)
 
 
-async def on_http_error(_: Request, error: Exception) -> Response:
+async def on_http_error(request: Request, error: Exception) -> Response:
     """Answer an error of HTTP itself: no such route, the wrong method, a body that cannot be read."""
     assert isinstance(error, HTTPException)
+    return http_refusal(request.scope, error)
+
+
+def http_refusal(scope: MutableMapping[str, Any], error: HTTPException) -> Response:
+    """Return the response to an error of HTTP in the request's protocol."""
+    if speaks_grpc_web(scope):
+        return grpc_web_refusal(scope, error)
     return JSONResponse({"message": error.detail}, error.status_code, error.headers)

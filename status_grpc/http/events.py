@@ -8,8 +8,8 @@ The query holds the other fields of StreamTraceRequest. What is sent:
 - for each event of the trace a message: its JSON as data, where it stands as id, without a type;
 - `checkpoint`: where the stream stands, a Checkpoint as JSON; one every 15 s says that the stream is alive;
 - `done`, the last: the final checkpoint. Its id makes the next request end with 204: a browser then stops asking;
-- `failed`: the stream cannot be resumed; its empty id makes a browser begin anew. A Last-Event-ID that is none of this
-  trace is answered so, because after an error status a browser gives up.
+- `failed`: the stream cannot be resumed; its empty id makes a browser begin anew. It also answers a
+  Last-Event-ID that does not fit the trace, because after an error status a browser gives up.
 
 A browser connects again by itself, with the last id it saw as Last-Event-ID, and gets what follows after it.
 """
@@ -103,7 +103,10 @@ class _Events:
                 await cut(scope, receive)
 
     async def _response(self, request: Request, stack: AsyncExitStack) -> Response:
-        """Return the answer. Raises what is wrong with the request, unless a browser would give up for good."""
+        """Return the response.
+
+        Raises what is wrong with the request. What is wrong with its Last-Event-ID becomes a stream with `failed`.
+        """
         fields = _fields(request)
         wanted = self._wanted(fields)
         last_id = _last_id(request)
@@ -158,7 +161,7 @@ def _come_back(error: PassingError) -> Iterator[bytes]:
 
 
 def _failed(error: StatusError) -> bytes:
-    """Return the message that tells a browser to begin anew, with an empty id."""
+    """Return the message `failed`, whose empty id makes a browser begin anew."""
     content = {"code": CODES[type(error)].name.lower(), "message": error.message}
     return b"event: failed\nid:\ndata: %b\n\n" % json.dumps(content).encode()
 
@@ -182,7 +185,7 @@ def _last_id(request: Request) -> str:
 
 
 def _resumed(fields: dict[str, Any], last_id: str) -> dict[str, Any]:
-    """Return the fields of a request that goes on after what was seen last. Raises InvalidArgument."""
+    """Return the fields of a resumed request. Raises InvalidArgument."""
     match = _ID.fullmatch(last_id)
     try:
         place = {} if match is None else _place(match)

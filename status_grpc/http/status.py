@@ -120,7 +120,7 @@ class _Status:
     def _read(
         self, value: dict[str, Any], violations: list[FieldViolation], cleaned: list[FieldViolation], **names: Any
     ) -> EventDraft:
-        """Return the event. Raises InvalidArgument if a field that identifies the write is not valid."""
+        """Return the event. Raises InvalidArgument for a bad identifying field."""
         draft = read_old_event(value, self._edge.limits, violations, cleaned, **names)
         raise_if_any(violations)
         return draft
@@ -172,7 +172,7 @@ class _Status:
         raise_if_any(violations)
 
     def _sized(self, draft: EventDraft, cleaned: list[FieldViolation]) -> EventDraft:
-        """Return the draft with its size, without its largest parts if it is larger than an event may be."""
+        """Return the draft with its size, without parts that do not fit."""
         try:
             return with_size(self._edge, draft)
         except InvalidArgument:

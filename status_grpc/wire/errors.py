@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
+from tracestatus.v1 import status_service_pb2 as pb
 
 from status_grpc.domain import errors
 from status_grpc.domain.errors import FieldViolation, InvalidArgument, StatusError
@@ -76,6 +77,29 @@ def encode_error(error: StatusError, *, brief: bool = False) -> status_pb2.Statu
         retry = error_details_pb2.RetryInfo(retry_delay=encode_duration(error.retry_after))
         status.details.add().Pack(retry)
     return status
+
+
+def fill_item_error(result: pb.BatchUpdateResult, error: StatusError, *, brief: bool = False) -> None:
+    """Write the error of one update of a batch into its result.
+
+    `reason` and `field_violations` are for clients that do not know the types of the details.
+    """
+    result.error.CopyFrom(encode_error(error, brief=brief))
+    result.reason = error.reason
+    if isinstance(error, InvalidArgument) and not brief:
+        for violation in _bad_request(error.violations).field_violations:
+            result.field_violations.add(field=violation.field, description=violation.description)
+
+
+def decode_item_error(result: pb.BatchUpdateResult) -> StatusError:
+    """Return the error of one update of a batch."""
+    status = result.error
+    if not status.details and result.reason:
+        status = status_pb2.Status(code=status.code, message=status.message)
+        status.details.add().Pack(error_details_pb2.ErrorInfo(reason=result.reason, domain=ERROR_DOMAIN))
+        violations = [FieldViolation(v.field, v.description) for v in result.field_violations]
+        status.details.add().Pack(_bad_request(violations))
+    return decode_status(status)
 
 
 def _bad_request(violations: Sequence[FieldViolation]) -> error_details_pb2.BadRequest:

@@ -115,7 +115,7 @@ def read_old_event(
 
 
 def without_field(draft: EventDraft, name: str) -> EventDraft:
-    """Return the draft without a field and without what `legacy` says about it."""
+    """Return the draft without a field, also in its `legacy`."""
     legacy = json.loads(draft.legacy) if draft.legacy else {}
     legacy.get("as_sent", {}).pop(name, None)
     legacy["bare"] = [bare for bare in legacy.get("bare", ()) if bare != name]
@@ -124,9 +124,9 @@ def without_field(draft: EventDraft, name: str) -> EventDraft:
 
 
 def _legacy(sent: JsonObject, fields: dict[str, Any]) -> str:
-    """Return what the fields do not tell of what was sent, empty when they tell everything.
+    """Return what was sent and the fields do not hold.
 
-    A JSON object. `absent`: fields that the event has from its trace. `as_sent`: JSON texts of fields. `bare`: fields
+    Empty when they hold everything. Else a JSON object. `absent`: fields that the event has from its trace. `as_sent`: JSON texts of fields. `bare`: fields
     that were no objects, and are stored as objects of one `value`.
     """
     as_sent = {name: '""' for name in _EMPTY_TEXTS if sent.get(name) == ""}
@@ -157,7 +157,10 @@ def _legacy_text(legacy: JsonObject) -> str:
 
 
 class _Reader:
-    """Reads the fields of one event within the limits. Every method raises ValueError for what cannot be read."""
+    """Reads the fields of one event within the limits.
+
+    A method raises ValueError for a value that it cannot read, and TooManyValues for one that is too large.
+    """
 
     def __init__(self, limits: Limits, cleaned: list[FieldViolation]) -> None:
         self._limits = limits
@@ -170,7 +173,7 @@ class _Reader:
         self._cleaned.append(FieldViolation(f"event.{name}", description))
 
     def text(self, name: str, value: object) -> str:
-        """Read a text; a number is taken for its digits."""
+        """Read a text. A number is read as its digits."""
         if isinstance(value, int | float) and not isinstance(value, bool):
             return exact_text(value)
         if not isinstance(value, str):
@@ -185,7 +188,7 @@ class _Reader:
         return text[:longest]
 
     def path(self, name: str, value: object) -> str:
-        """Read a path. One that would have to be changed is another path."""
+        """Read a path, which is never changed."""
         notes: list[str] = []
         text = clean_text(value, notes.append) if isinstance(value, str) else str(value)
         if notes or not isinstance(value, str) or len(text.encode()) > self._limits.path_bytes:
@@ -213,7 +216,7 @@ class _Reader:
         return read_event_status(value)
 
     def json_object(self, name: str, value: Any) -> JsonObject | None:
-        """Read any JSON; what is no object becomes one."""
+        """Read any JSON as an object."""
         if value == _NOT_SAID:
             return None
         value = value if isinstance(value, dict) else {"value": value}
@@ -236,7 +239,7 @@ class _Reader:
         return duration
 
     def exception(self, name: str, value: object) -> ExceptionDetail | None:
-        """Read the text of an exception, with its type if it begins with one."""
+        """Read the text of an exception."""
         text = clean_text(self._worded(name, value), lambda description: self.note(name, description))
         match = _TYPED_EXCEPTION.fullmatch(text)
         longest = self._limits.exception_message_length
@@ -245,7 +248,7 @@ class _Reader:
         return ExceptionDetail(message=self._cut(name, text, longest)) if text else None
 
     def _worded(self, name: str, value: object) -> str:
-        """Return a text as it is, and anything else as its JSON: it may be the only reason there is."""
+        """Return a text as it is, and any other value as its JSON."""
         if isinstance(value, str):
             return value
         self.note(name, _AS_TEXT)
@@ -262,7 +265,7 @@ class _Reader:
         return tuple(error for item in value[:most] if (error := self._error(name, item)) is not None)
 
     def _error(self, name: str, value: object) -> ErrorDetail | None:
-        """Read one error. What is not in its form becomes an English text."""
+        """Read one error, in another form as an English text."""
         if value in (None, "", {}, []):
             self.note(name, _LEFT_OUT)
             return None
@@ -330,7 +333,7 @@ def old_event(event: TraceEvent) -> JsonObject:
 
 
 def old_event_parts(event: TraceEvent) -> tuple[JsonObject, dict[str, str]]:
-    """Return the fields of `old_event`: the values, and the JSON texts of those that no value reproduces."""
+    """Return the values of `old_event`, and JSON texts of the other fields."""
     fields: JsonObject = {
         "trace_id": event.trace_id,
         "trace_event_id": event.trace_event_id,

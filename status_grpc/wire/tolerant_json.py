@@ -1,4 +1,4 @@
-"""JSON of reports that must not be lost: it is cleaned until it can be stored, not refused.
+"""Reading of JSON that is cleaned, not refused.
 
 A report may be the end of a run, which its client sends once. A number without a double becomes a text. A character
 that UTF-8 cannot encode becomes U+FFFD. What is nested too deep becomes the text of its JSON.
@@ -35,7 +35,7 @@ _BAD_CHARACTERS = re.compile("[\0\ud800-\udfff]")
 
 
 class PreciseFloat(float):
-    """A number whose text a double does not reproduce, such as 1.50 or 0.1234567890123456789."""
+    """A number whose text a double does not reproduce, such as 1.50."""
 
     __slots__ = ("text",)
     text: str
@@ -52,7 +52,7 @@ class TooManyValues(Exception):
 
 
 def parse_tolerant(data: bytes, note: Note) -> Any:
-    """Return the value of a JSON text. Raises NotJson only for a text that is no JSON at all.
+    """Return the value of a JSON text. Raises NotJson.
 
     NaN and infinite numbers become texts. Floats are PreciseFloat where a double would lose digits.
     """
@@ -104,7 +104,7 @@ def _parsed(text: str, note: Note) -> Any:
 
 
 def _shallow(text: str) -> str:
-    """Return the JSON text with null in place of everything below the deepest level that is parsed."""
+    """Return the JSON text with null for what is nested too deep."""
     parts: list[str] = []
     depth = start = 0
     for token in _BRACKETS.finditer(text):
@@ -140,7 +140,7 @@ def clean_text(text: str, note: Note) -> str:
 
 
 def clean_value(value: Any, depth: int, limits: Limits, note: Note) -> Any:
-    """Return the JSON value as it can be stored and sent over gRPC. Raises TooManyValues.
+    """Return the JSON value cleaned for the store and gRPC. Raises TooManyValues.
 
     `depth` is how many levels of objects and lists are allowed, the value included. A PreciseFloat stays one.
     """
@@ -177,7 +177,7 @@ class _Cleaner:
 
 
 def json_text(value: Any) -> str:
-    """Return the value as a JSON text in ASCII, or "..." where it is nested too deep for that."""
+    """Return the value as JSON in ASCII, "..." if it is nested too deep."""
     try:
         return json.dumps(value)
     except RecursionError:
@@ -203,7 +203,7 @@ def plain(value: Any) -> Any:
 
 
 def exact_text(value: Any) -> str:
-    """Return the JSON text of a cleaned value, with the digits that its numbers were sent with."""
+    """Return the JSON text of a cleaned value with the digits as sent."""
     if isinstance(value, dict):
         return "{" + ",".join(f"{_dumps(key)}:{exact_text(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):

@@ -43,6 +43,7 @@ class Caller:
     """Calls by one protocol and in one encoding."""
 
     def __init__(self, url: str, *, protocol: ProtocolType = ProtocolType.CONNECT, as_json: bool = False) -> None:
+        self.as_json = as_json
         codec = google_protobuf_json_codec() if as_json else google_protobuf_binary_codec()
         self._client = ConnectClientSync(url, codec=codec, protocol=protocol, timeout_ms=int(PATIENCE * 1000))
 

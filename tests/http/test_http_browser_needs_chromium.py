@@ -93,12 +93,8 @@ def test_a_page_calls_and_follows_across_restarts(origin: Origin, tmp_path: Path
         "refused": [404, "not_found"],
         "connect": everything,
         "sources": [
-            {"done": "TRACE_EVENT_STATUS_OK", "stopped": True, "sequences": [[n, str(n)] for n in everything]},
-            {
-                "done": "TRACE_EVENT_STATUS_OK",
-                "stopped": True,
-                "sequences": [[n, f"{n}@from-a-browser"] for n in everything],
-            },
-        ],
+            {"done": "TRACE_EVENT_STATUS_OK", "stopped": True, "sequences": [[n, n] for n in everything]},
+        ]
+        * 2,
         "unknown": [True, 0],
     }

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import os
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import grpc
 import httpx
@@ -66,6 +67,9 @@ def test_every_call_works(caller: Caller) -> None:
     first, second = caller.call("BatchUpdate", batch).results
     assert first.sequence == 3
     assert second.error.message == "requests[1].event.component: is required"
+    assert second.reason == "INVALID_FIELD"
+    assert second.field_violations[0].field == "requests[1].event.component"
+    assert len(second.error.details) == (0 if caller.as_json else 2)
     assert caller.call("Heartbeat", pb.HeartbeatRequest(trace_id=trace_id)).trace.last_sequence == 3
     page = caller.call("GetTrace", pb.GetTraceRequest(trace_id=trace_id, page_size=2))
     assert [event.sequence for event in page.events] == [1, 2]
@@ -275,6 +279,65 @@ def test_packed_bodies_keep_nobody_busy(http: httpx.Client, packed: bytes, code:
     answer = post(http, "Create", packed, **{"content-encoding": "gzip"})
     assert answer.json()["code"] == code
     assert words in answer.json()["message"]
+
+
+def grpc_web_status(answer: httpx.Response) -> tuple[Code, str, status_pb2.Status]:
+    """The code, the message and the details of a refusal in gRPC-Web's own form."""
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("application/grpc-web")
+    ((flags, trailers),) = envelopes(answer.content)
+    assert flags == 0x80
+    told = dict(line.split(": ", 1) for line in trailers.decode().splitlines())
+    details = status_pb2.Status.FromString(base64.b64decode(told["grpc-status-details-bin"] + "=="))
+    return _CODES[int(told["grpc-status"])], unquote(told["grpc-message"]), details
+
+
+_CODES = {3: Code.INVALID_ARGUMENT, 8: Code.RESOURCE_EXHAUSTED, 12: Code.UNIMPLEMENTED, 14: Code.UNAVAILABLE}
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "headers", "content", "code", "words"),
+    [
+        ("Create", "+proto", {}, b" " * 5_000_000, Code.RESOURCE_EXHAUSTED, "more than 4194304"),
+        ("StreamTrace", "+json", {}, b" " * 5_000_000, Code.RESOURCE_EXHAUSTED, "more than 4194304"),
+        ("Create", "", {"x": "y" * 40_000}, b"", Code.RESOURCE_EXHAUSTED, "head"),
+        ("Create", "+proto", {"x": b"\xff"}, b"", Code.INVALID_ARGUMENT, "UTF-8"),
+        ("Create", "+thrift", {}, b"", Code.UNIMPLEMENTED, "this call takes: application/json"),
+        ("Destroy", "+proto", {}, b"", Code.UNIMPLEMENTED, "Not Found"),
+    ],
+)
+def test_a_request_of_grpc_web_is_refused_in_its_own_form(
+    http: httpx.Client, path: str, kind: str, headers: Any, content: bytes, code: Code, words: str
+) -> None:
+    answer = post(http, path, content, f"application/grpc-web{kind}", origin="https://a.example", **headers)
+    told, message, details = grpc_web_status(answer)
+    assert (told, details.message) == (code, message)
+    assert words in message
+    assert answer.headers["access-control-allow-origin"] == "*"
+
+
+def test_a_client_of_grpc_web_gets_the_error_of_a_request_over_the_limit(gateway: Gateway) -> None:
+    caller = Caller(gateway.url, protocol=ProtocolType.GRPC_WEB)
+    with refused() as told:
+        caller.create(unique("large"), status_body={"x": os.urandom(4_500_000).hex()})  # more than 4 MiB, packed too
+    code, reason, message = told
+    assert (code, reason) == ("resource_exhausted", "LIMIT_REACHED")
+    assert "more than 4194304" in message
+
+
+def test_results_of_a_batch_in_json_are_read_without_a_registry_of_types(http: httpx.Client) -> None:
+    trace_id = unique("batch")
+    event = {"domain": "d", "domainId": "e", "component": "c"}
+    post(http, "Create", {"traceId": trace_id, "event": event})
+    items = [{"traceId": trace_id, "component": "a"}, {"traceId": trace_id}, {"traceId": "nobody's", "component": "a"}]
+    answer = post(http, "BatchUpdate", {"requests": [{"event": item} for item in items]})
+    good, bad, unknown = answer.json()["results"]
+    assert good["sequence"] == "2"
+    assert "reason" not in good
+    violation = {"field": "requests[1].event.component", "description": "is required"}
+    assert (bad["reason"], bad["fieldViolations"]) == ("INVALID_FIELD", [violation])
+    assert sorted(bad["error"]) == sorted(unknown["error"]) == ["code", "message"]
+    assert unknown["reason"] == "TRACE_NOT_FOUND"
 
 
 def test_grpc_web_speaks_in_frames_and_ends_with_trailers(http: httpx.Client) -> None:

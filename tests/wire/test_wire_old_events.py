@@ -78,7 +78,7 @@ def test_an_end_that_can_be_understood_is_recorded_whatever_is_around_it(text):
     DraftRules(LIMITS).check_update(draft, violations)
     assert violations == []
     assert (draft.trace_status, draft.trace_event_status) == (TraceStatus.FINISHED, TraceEventStatus.FAILED)
-    # It can be fingerprinted, sent over gRPC and stored, and is told in valid UTF-8.
+    # It can be fingerprinted, sent over gRPC, stored, and returned in valid UTF-8.
     fingerprint(draft)
     event = record_first(replace(draft, domain_id="x"), "t", "e", now=NOW)
     encode_event(event)

@@ -73,18 +73,30 @@ class BatchUpdateResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[BatchUpdateResult, _Mapping]]] = ...) -> None: ...
 
 class BatchUpdateResult(_message.Message):
-    __slots__ = ("trace_event_id", "sequence", "record_time", "error", "recorded_before")
+    __slots__ = ("trace_event_id", "sequence", "record_time", "error", "reason", "field_violations", "recorded_before")
     TRACE_EVENT_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     RECORD_TIME_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    FIELD_VIOLATIONS_FIELD_NUMBER: _ClassVar[int]
     RECORDED_BEFORE_FIELD_NUMBER: _ClassVar[int]
     trace_event_id: str
     sequence: int
     record_time: _timestamp_pb2.Timestamp
     error: _status_pb2.Status
+    reason: str
+    field_violations: _containers.RepeatedCompositeFieldContainer[FieldViolation]
     recorded_before: bool
-    def __init__(self, trace_event_id: _Optional[str] = ..., sequence: _Optional[int] = ..., record_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., recorded_before: bool = ...) -> None: ...
+    def __init__(self, trace_event_id: _Optional[str] = ..., sequence: _Optional[int] = ..., record_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., reason: _Optional[str] = ..., field_violations: _Optional[_Iterable[_Union[FieldViolation, _Mapping]]] = ..., recorded_before: bool = ...) -> None: ...
+
+class FieldViolation(_message.Message):
+    __slots__ = ("field", "description")
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    field: str
+    description: str
+    def __init__(self, field: _Optional[str] = ..., description: _Optional[str] = ...) -> None: ...
 
 class HeartbeatRequest(_message.Message):
     __slots__ = ("trace_id", "step_id")

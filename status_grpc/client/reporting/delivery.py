@@ -20,7 +20,7 @@ from status_grpc.domain.errors import (
     StatusError,
     Unauthenticated,
 )
-from status_grpc.wire.errors import decode_status
+from status_grpc.wire.errors import decode_item_error
 from status_grpc.wire.framing import embedded
 
 #: How often a report is sent that makes the service fail, and how often it is mended when it is refused.
@@ -62,7 +62,7 @@ class Delivery:
         waits: StatusError | None = None
         for ticket, result in zip(tickets, answer.results, strict=False):
             if result.HasField("error"):
-                waits = self._failed(ticket, decode_status(result.error)) or waits
+                waits = self._failed(ticket, decode_item_error(result)) or waits
             else:
                 self._outbox.settle(ticket)
         return waits

@@ -1,4 +1,4 @@
-"""What callers of the older routes sent and the other columns cannot hold."""
+"""Values that only the older routes can tell."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ oldest_release = "0002"
 
 
 def upgrade() -> None:
-    """Add the column, which is NULL for all events that were recorded before."""
+    """Add the column, which is NULL for all earlier events."""
     op.add_column("trace_events", sa.Column("legacy", sa.Text))
 
 
 def downgrade() -> None:
-    """Drop the column. The older routes then return what the other columns hold."""
+    """Drop the column, and with it what only the older routes return."""
     op.drop_column("trace_events", "legacy")

@@ -65,8 +65,8 @@ async def read_body(request: Request, edge: Edge) -> bytes:
 async def read_object(request: Request, edge: Edge, cleaned: list[FieldViolation]) -> tuple[dict[str, Any], bytes]:
     """Return the JSON object in the body, and the body itself.
 
-    Adds to `cleaned` each replaced part that is no JSON or no UTF-8.
-    Raises HTTPException (as `read_body`; 415 for what is said to be something else) and InvalidArgument.
+    Adds to `cleaned` each replaced part that is no JSON or no UTF-8. Raises
+    HTTPException (as `read_body`, and 415 for another media type) and InvalidArgument.
     """
     body = await read_body(request, edge)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -107,37 +107,31 @@ class _Events:
 
         Raises what is wrong with the request. What is wrong with its Last-Event-ID becomes a stream with `failed`.
         """
-        fields = _fields(request)
-        wanted = self._wanted(fields)
-        last_id = _last_id(request)
-        if last_id:
-            try:
-                wanted = self._wanted(_resumed(fields, last_id))
-            except InvalidArgument as error:
-                return _stream(_RETRY, _failed(error))
-        items = self._edge.calls.follow(wanted, caller=caller_of(request))
-        await stack.enter_async_context(aclosing(items))
+        fields, last_id = _fields(request), _last_id(request)
         try:
+            wanted = _wanted(_resumed(fields, last_id) if last_id else fields)
+            items = self._edge.calls.follow(wanted, caller=caller_of(request))
+            await stack.enter_async_context(aclosing(items))
             # What is wrong shows before the answer begins, so that its status can say so.
             first = await anext(items)
         except PassingError as error:
             if not wants_events(request):
                 raise
             return come_back(error)
-        except (CursorAhead, HistoryChanged) as error:
+        except (InvalidArgument, CursorAhead, HistoryChanged) as error:
             if not last_id:
                 raise
             return _stream(_RETRY, _failed(error))
         blocks = _blocks(first, items, by_path="trace_id" not in request.path_params)
         return StreamingResponse(blocks, headers=STREAM_HEADERS, media_type=_TYPE)
 
-    def _wanted(self, fields: dict[str, Any]) -> pb.StreamTraceRequest:
-        """Return what is to be followed. Raises InvalidArgument."""
-        wanted = parse_json(pb.StreamTraceRequest, json.dumps(fields).encode())
-        if isinstance(wanted, Malformed):
-            raise InvalidArgument([wanted.violation])
-        self._edge.requests.stream_trace(wanted)
-        return wanted
+
+def _wanted(fields: dict[str, Any]) -> pb.StreamTraceRequest:
+    """Return what to follow. Raises InvalidArgument."""
+    wanted = parse_json(pb.StreamTraceRequest, json.dumps(fields).encode())
+    if isinstance(wanted, Malformed):
+        raise InvalidArgument([wanted.violation])
+    return wanted
 
 
 def wants_events(request: Request) -> bool:

@@ -28,7 +28,6 @@ from status_grpc.domain.limits import Limits
 from status_grpc.wire.status_names import read_event_status, read_trace_status
 from status_grpc.wire.times import milliseconds
 from status_grpc.wire.tolerant_json import (
-    BAD_CHARACTER,
     TooManyValues,
     clean_text,
     clean_value,
@@ -100,17 +99,22 @@ def read_old_event(
             violations.append(FieldViolation(f"event.{name}", "is required"))
     reader = _Reader(limits, cleaned)
     fields: dict[str, Any] = {}
+    unreadable: list[FieldViolation] = []
     for name, read in _READERS.items():
         if name in sent and sent[name] != "":
             try:
                 fields[name] = read(reader, name, sent[name])
             except (ValueError, OverflowError) as error:
+                violation = FieldViolation(f"event.{name}", str(error))
                 if name in _IDENTIFYING or (name == "domain_id" and name in required):
-                    violations.append(FieldViolation(f"event.{name}", str(error)))
+                    violations.append(violation)
                 else:
+                    unreadable.append(violation)
                     reader.note(name, _LEFT_OUT)
             except TooManyValues:
                 reader.note(name, _TOO_LARGE)
+    if violations:  # a refusal names every bad field
+        violations += unreadable
     return EventDraft(**{name: plain(item) for name, item in fields.items()}, legacy=_legacy(sent, fields))
 
 
@@ -126,8 +130,8 @@ def without_field(draft: EventDraft, name: str) -> EventDraft:
 def _legacy(sent: JsonObject, fields: dict[str, Any]) -> str:
     """Return what was sent and the fields do not hold.
 
-    Empty when they hold everything. Else a JSON object. `absent`: fields that the event has from its trace. `as_sent`: JSON texts of fields. `bare`: fields
-    that were no objects, and are stored as objects of one `value`.
+    Empty when they hold everything. Else a JSON object. `absent`: fields that the event has from its trace. `as_sent`:
+    JSON texts of fields. `bare`: fields that were no objects, and are stored as objects of one `value`.
     """
     as_sent = {name: '""' for name in _EMPTY_TEXTS if sent.get(name) == ""}
     if sent.get("errors") == []:
@@ -192,7 +196,7 @@ class _Reader:
         notes: list[str] = []
         text = clean_text(value, notes.append) if isinstance(value, str) else str(value)
         if notes or not isinstance(value, str) or len(text.encode()) > self._limits.path_bytes:
-            raise ValueError(BAD_CHARACTER)
+            raise ValueError("must be a path")
         return text
 
     def start(self, name: str, value: object) -> datetime:

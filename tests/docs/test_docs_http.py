@@ -40,7 +40,7 @@ def test_the_examples(url):
         'start_time: must be a time such as 2026-01-31T12:00:00.123456+00:00"}\n400',
         '"eventCount":"2"',
         '"code": "invalid_argument", "message": "event.trace_status: must be one of',
-        "\nid: 4\ndata: {",
+        "\nid: 4.",
         "\nevent: done\n",
         '"trace_id":"0190c5a4-6a3e-7c39-a3d1-4f0f6a7d9b11"',
         '{"status":"alive"}',

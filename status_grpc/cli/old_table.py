@@ -105,7 +105,7 @@ def _draft(said: object) -> EventDraft:
     if not isinstance(said, dict):
         raise InvalidArgument([FieldViolation("event", "must be a JSON object")])
     violations: list[FieldViolation] = []
-    draft = read_old_event(said, Limits(), violations, [], required=_REQUIRED)
+    draft, _ = read_old_event(said, Limits(), violations, [], required=_REQUIRED)
     if draft.start_time is None and not violations:  # events are sorted by it
         violations.append(FieldViolation("event.start_time", "must be a time such as 2026-01-31T12:00:00+00:00"))
     if violations:

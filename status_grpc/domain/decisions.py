@@ -34,6 +34,8 @@ class CreateTrace:
     expire_time: datetime | None = None
     #: Whether the caller chose the event's id: only then can the id have been seen before.
     retryable: bool = True
+    #: `TraceEvent.legacy`.
+    legacy: str = ""
 
 
 @dataclass(slots=True)
@@ -49,6 +51,8 @@ class AppendEvent:
     expire_time: datetime | None = None
     #: Whether the caller chose the event's id: only then can the id have been seen before.
     retryable: bool = True
+    #: `TraceEvent.legacy`.
+    legacy: str = ""
 
 
 @dataclass(slots=True)
@@ -137,7 +141,7 @@ class Deciding:
             if replayed is not None and replayed.sequence == 1:
                 return replayed
             raise TraceExists(f"a trace with id {command.trace_id!r} exists already")
-        event = record_first(command.draft, command.trace_id, command.trace_event_id, now=now)
+        event = record_first(command.draft, command.trace_id, command.trace_event_id, now=now, legacy=command.legacy)
         self.created.add(command.trace_id)
         return self._store(apply(None, event), event, command)
 
@@ -155,7 +159,12 @@ class Deciding:
             )
         # The trace's time never runs backwards, whatever the clocks of the replicas say.
         event = record(
-            trace, command.draft, command.trace_event_id, new_run=command.new_run, now=max(now, trace.update_time)
+            trace,
+            command.draft,
+            command.trace_event_id,
+            new_run=command.new_run,
+            now=max(now, trace.update_time),
+            legacy=command.legacy,
         )
         ends_run = event.trace_status is TraceStatus.FINISHED and (command.new_run or not trace.done)
         if trace.event_count >= self.events_per_trace and not ends_run:

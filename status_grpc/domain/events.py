@@ -78,8 +78,6 @@ class EventDraft:
     outputs: tuple[Dataset, ...] = ()
     step_id: str = ""
     attempt: int = 0
-    #: What the older routes received and no other field can hold, as JSON (`wire.old_events`). Only they use it.
-    legacy: str = ""
     #: The size of the event as its edge received it, in bytes of protobuf. Not part of the value.
     encoded_bytes: int = field(default=0, compare=False)
     #: Becomes the `encodings` of the event that is recorded from this draft. Not part of the value.

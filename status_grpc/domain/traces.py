@@ -87,7 +87,9 @@ new_event = quickly_made(TraceEvent)
 new_state = quickly_made(Trace)
 
 
-def record_first(draft: EventDraft, trace_id: str, trace_event_id: str, *, now: datetime) -> TraceEvent:
+def record_first(
+    draft: EventDraft, trace_id: str, trace_event_id: str, *, now: datetime, legacy: str = ""
+) -> TraceEvent:
     """Return the event that starts the trace with this id. The draft is valid; the ids count, not the draft's."""
     return _recorded(
         draft,
@@ -99,10 +101,19 @@ def record_first(draft: EventDraft, trace_id: str, trace_event_id: str, *, now: 
         sequence=1,
         run=1,
         now=now,
+        legacy=legacy,
     )
 
 
-def record(trace: Trace, draft: EventDraft, trace_event_id: str, *, new_run: bool = False, now: datetime) -> TraceEvent:
+def record(
+    trace: Trace,
+    draft: EventDraft,
+    trace_event_id: str,
+    *,
+    new_run: bool = False,
+    now: datetime,
+    legacy: str = "",
+) -> TraceEvent:
     """Return the event that the draft becomes when it is appended to the trace.
 
     Raises TraceNotDone when `new_run` is asked of a trace whose current run has not ended.
@@ -119,6 +130,7 @@ def record(trace: Trace, draft: EventDraft, trace_event_id: str, *, new_run: boo
         sequence=trace.last_sequence + 1,
         run=trace.run + 1 if new_run else trace.run,
         now=now,
+        legacy=legacy,
     )
 
 
@@ -133,6 +145,7 @@ def _recorded(
     sequence: int,
     run: int,
     now: datetime,
+    legacy: str,
 ) -> TraceEvent:
     """Return the event: what its trace decides about it, and beside that the draft with its defaults filled in."""
     return new_event(
@@ -157,7 +170,7 @@ def _recorded(
         outputs=draft.outputs,
         step_id=draft.step_id,
         attempt=draft.attempt,
-        legacy=draft.legacy,
+        legacy=legacy,
         sequence=sequence,
         record_time=now,
         run=run,

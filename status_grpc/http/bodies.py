@@ -19,8 +19,6 @@ from status_grpc.wire.tolerant_json import parse_tolerant
 
 #: What each body may take without asking for room: small ones are always taken.
 _SMALL_BYTES = 64 * 1024
-#: A larger body is parsed in a thread.
-_MOST_BYTES_IN_LOOP = 32 * 1024
 _RETRY_AFTER = timedelta(seconds=2)
 #: What JSON is sent as. The older clients create traces without saying, and `curl -d` says that it sends a form.
 _JSON_TYPES = ("", "application/json", "text/plain", "application/x-www-form-urlencoded", "application/octet-stream")
@@ -74,12 +72,8 @@ async def read_object(request: Request, edge: Edge, cleaned: list[FieldViolation
         raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body must be JSON: application/json")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body must not be compressed")
-
-    def parse() -> Any:
-        return parse_tolerant(body, lambda description: cleaned.append(FieldViolation("body", description)))
-
     try:
-        value = await asyncio.to_thread(parse) if len(body) > _MOST_BYTES_IN_LOOP else parse()
+        value = parse_tolerant(body, lambda description: cleaned.append(FieldViolation("body", description)))
     except NotJson as error:
         raise InvalidArgument([FieldViolation("body", str(error))]) from None
     if not isinstance(value, dict):

@@ -63,12 +63,12 @@ class _Status:
         cleaned: list[FieldViolation] = []
         body, _ = await read_object(request, self._edge, cleaned)
         violations: list[FieldViolation] = []
-        draft = self._read(body, violations, cleaned, required=REQUIRED_TO_CREATE, ignored=_NOT_READ_TO_CREATE)
+        draft, legacy = self._read(body, violations, cleaned, required=REQUIRED_TO_CREATE, ignored=_NOT_READ_TO_CREATE)
         draft = replace(draft, trace_status=TraceStatus.STARTED, trace_event_status=TraceEventStatus.OK)
         self._rules.check_create(draft, violations)
         raise_if_any(violations)
-        draft = self._sized(draft, cleaned)
-        trace, _event = await self._edge.traces.create(Creation(draft))
+        draft, legacy = self._sized(draft, legacy, cleaned)
+        trace, _event = await self._edge.traces.create(Creation(draft, legacy=legacy))
         log_cleaned("/status", cleaned, trace_id=trace.trace_id)
         return _answer(to_json({"trace_id": trace.trace_id}))
 
@@ -105,25 +105,25 @@ class _Status:
 
     async def _append(self, trace_id: str, value: dict[str, Any], cleaned: list[FieldViolation]) -> Response:
         violations: list[FieldViolation] = []
-        draft = self._read(value, violations, cleaned, required=REQUIRED_TO_UPDATE, ignored=_NOT_READ_TO_UPDATE)
+        draft, legacy = self._read(value, violations, cleaned, required=REQUIRED_TO_UPDATE, ignored=_NOT_READ_TO_UPDATE)
         draft = replace(draft, trace_id=trace_id)
         self._rules.check_update(draft, violations)
         raise_if_any(violations)
-        draft = self._sized(draft, cleaned)
+        draft, legacy = self._sized(draft, legacy, cleaned)
         # The older clients send an event again when they have not seen the answer, and give it no id: the same content
         # (times to the microsecond included) is the same event, and recorded once.
         draft = replace(draft, trace_event_id=derived_event_id("http", trace_id, fingerprint(draft)))
-        _, event = await self._edge.traces.update(Update(draft))
+        _, event = await self._edge.traces.update(Update(draft, legacy=legacy))
         log_cleaned("/status/{trace_id}", cleaned, trace_id=trace_id)
         return _answer(_event_json(event))
 
     def _read(
         self, value: dict[str, Any], violations: list[FieldViolation], cleaned: list[FieldViolation], **names: Any
-    ) -> EventDraft:
-        """Return the event. Raises InvalidArgument for a bad identifying field."""
-        draft = read_old_event(value, self._edge.limits, violations, cleaned, **names)
+    ) -> tuple[EventDraft, str]:
+        """Return the event and its legacy. Raises InvalidArgument for a bad identifying field."""
+        draft, legacy = read_old_event(value, self._edge.limits, violations, cleaned, **names)
         raise_if_any(violations)
-        return draft
+        return draft, legacy
 
     async def _get(self, request: Request, trace_id: str) -> Response:
         self._check_id(trace_id)
@@ -171,16 +171,16 @@ class _Status:
         check_id("trace_id", trace_id, self._edge.limits, violations)
         raise_if_any(violations)
 
-    def _sized(self, draft: EventDraft, cleaned: list[FieldViolation]) -> EventDraft:
-        """Return the draft with its size, without parts that do not fit."""
+    def _sized(self, draft: EventDraft, legacy: str, cleaned: list[FieldViolation]) -> tuple[EventDraft, str]:
+        """Return the draft with its size, and its legacy, without parts that do not fit."""
         try:
-            return with_size(self._edge, draft)
+            return with_size(self._edge, draft), legacy
         except InvalidArgument:
             largest = max(_PARTS, key=lambda name: len(to_json(_json_part(draft, name))))
             if not getattr(draft, largest):
                 raise
         cleaned.append(FieldViolation(f"event.{largest}", "did not fit into an event and was left out"))
-        return self._sized(without_field(draft, largest), cleaned)
+        return self._sized(*without_field(draft, legacy, largest), cleaned)
 
 
 def _json_part(draft: EventDraft, name: str) -> Any:

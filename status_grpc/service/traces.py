@@ -30,6 +30,8 @@ class Creation:
 
     draft: EventDraft
     expire_time: datetime | None = None
+    #: `TraceEvent.legacy`.
+    legacy: str = ""
 
 
 @dataclass(slots=True)
@@ -40,6 +42,8 @@ class Update:
     expected_sequence: int | None = None
     new_run: bool = False
     expire_time: datetime | None = None
+    #: `TraceEvent.legacy`.
+    legacy: str = ""
 
 
 @dataclass(slots=True)
@@ -93,6 +97,7 @@ class Traces:
             content_hash=fingerprint(draft),
             expire_time=creation.expire_time or self._default_expiry(),
             retryable=bool(draft.trace_event_id),
+            legacy=creation.legacy,
         )
 
     def _default_expiry(self) -> datetime | None:
@@ -126,6 +131,7 @@ class Traces:
             new_run=update.new_run,
             expire_time=expire_time,
             retryable=bool(draft.trace_event_id),
+            legacy=update.legacy,
         )
 
     async def batch_update(self, writes: Sequence[Update | Creation]) -> list[Receipt | StatusError]:

@@ -83,8 +83,8 @@ def read_old_event(
     *,
     required: Iterable[str] = (),
     ignored: Iterable[str] = (),
-) -> EventDraft:
-    """Return the event of a JSON object.
+) -> tuple[EventDraft, str]:
+    """Return the event of a JSON object, and its `TraceEvent.legacy`.
 
     Adds a violation for each required field that is absent, and for each identifying one that cannot be read. Adds to
     `cleaned` what was left out or changed of all others. Unknown fields and `ignored` ones are dropped; null is absent.
@@ -115,16 +115,16 @@ def read_old_event(
                 reader.note(name, _TOO_LARGE)
     if violations:  # a refusal names every bad field
         violations += unreadable
-    return EventDraft(**{name: plain(item) for name, item in fields.items()}, legacy=_legacy(sent, fields))
+    return EventDraft(**{name: plain(item) for name, item in fields.items()}), _legacy(sent, fields)
 
 
-def without_field(draft: EventDraft, name: str) -> EventDraft:
-    """Return the draft without a field, also in its `legacy`."""
-    legacy = json.loads(draft.legacy) if draft.legacy else {}
+def without_field(draft: EventDraft, legacy_text: str, name: str) -> tuple[EventDraft, str]:
+    """Return the draft and its legacy without a field."""
+    legacy = json.loads(legacy_text) if legacy_text else {}
     legacy.get("as_sent", {}).pop(name, None)
     legacy["bare"] = [bare for bare in legacy.get("bare", ()) if bare != name]
     empty: dict[str, Any] = {name: () if name == "errors" else None}
-    return replace(draft, **empty, legacy=_legacy_text(legacy))
+    return replace(draft, **empty), _legacy_text(legacy)
 
 
 def _legacy(sent: JsonObject, fields: dict[str, Any]) -> str:
@@ -179,7 +179,7 @@ class _Reader:
     def text(self, name: str, value: object) -> str:
         """Read a text. A number is read as its digits."""
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return exact_text(value)
+            value = exact_text(value)
         if not isinstance(value, str):
             raise ValueError("must be a text")
         text = clean_text(value, lambda description: self.note(name, description))
@@ -192,11 +192,10 @@ class _Reader:
         return text[:longest]
 
     def path(self, name: str, value: object) -> str:
-        """Read a path, which is never changed."""
-        notes: list[str] = []
-        text = clean_text(value, notes.append) if isinstance(value, str) else str(value)
-        if notes or not isinstance(value, str) or len(text.encode()) > self._limits.path_bytes:
-            raise ValueError("must be a path")
+        """Read a path, which is never cut."""
+        text = self.text(name, value)
+        if len(text.encode()) > self._limits.path_bytes:
+            raise ValueError("is too long")
         return text
 
     def start(self, name: str, value: object) -> datetime:

@@ -1,7 +1,7 @@
 """Reading of JSON that is cleaned, not refused.
 
 A report may be the end of a run, which its client sends once. A number without a double becomes a text. A character
-that UTF-8 cannot encode becomes U+FFFD. What is nested too deep becomes the text of its JSON.
+that UTF-8 or a database cannot hold becomes an escape. What is nested too deep becomes the text of its JSON.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from status_grpc.domain.limits import Limits
 from status_grpc.wire.json_values import LEAST_BYTES, NotJson
 
 #: What was cleaned. `Note` receives one of these descriptions for each part.
-NOT_UTF8 = "had bytes that are not UTF-8"
 NO_DOUBLE = "had a number that no double can hold; it became a text"
-BAD_CHARACTER = "had U+0000 or half a surrogate pair"
+BAD_CHARACTER = "had U+0000 or half a surrogate pair; it became an escape"
 TOO_DEEP = "was nested too deep; the deepest part became a text"
 
 Note = Callable[[str], None]
@@ -56,21 +55,12 @@ def parse_tolerant(data: bytes, note: Note) -> Any:
 
     NaN and infinite numbers become texts. Floats are PreciseFloat where a double would lose digits.
     """
+    # Bytes that are not UTF-8 become halves of surrogate pairs, which `clean_text` escapes.
+    text = data.decode("utf-8-sig", errors="surrogateescape")
     try:
-        text = data.decode("utf-8-sig")
-        is_utf8 = True
-    except UnicodeDecodeError:
-        text = data.decode("utf-8-sig", errors="replace")
-        is_utf8 = False
-    try:
-        value = _parsed(text, note)
+        return _parsed(text, note)
     except json.JSONDecodeError as error:
-        if not is_utf8:
-            raise NotJson("is not UTF-8") from None
         raise NotJson(f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
-    if not is_utf8:
-        note(NOT_UTF8)
-    return value
 
 
 def _parsed(text: str, note: Note) -> Any:
@@ -91,7 +81,7 @@ def _parsed(text: str, note: Note) -> Any:
     def parse(text: str) -> Any:
         # A function of Python for each integer takes much longer than the parser's own.
         own = to_int if _LONG_INTEGER.search(text) else None
-        return json.loads(text, parse_float=to_float, parse_int=own, parse_constant=no_double)
+        return json.loads(text, parse_float=to_float, parse_int=own, parse_constant=no_double, strict=False)
 
     try:
         return parse(text)
@@ -133,10 +123,17 @@ def clean_text(text: str, note: Note) -> str:
     """Return the text as UTF-8 and every database can hold it."""
     if text.isascii() and "\0" not in text:
         return text
-    cleaned = _BAD_CHARACTERS.sub("\ufffd", text)
+    cleaned = _BAD_CHARACTERS.sub(_escaped, text)
     if cleaned != text:
         note(BAD_CHARACTER)
     return cleaned
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that os.fsdecode could not decode
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def clean_value(value: Any, depth: int, limits: Limits, note: Note) -> Any:

@@ -70,7 +70,7 @@ BAD_JSON = [
     (b"null", "must be a JSON object"),
     (b"[" * 100_000, "nested too deep"),
     (b'{"a":' * 100_000, "nested too deep"),
-    ("{}".encode("utf-16"), "UTF-8"),
+    ("{}".encode("utf-16"), "not JSON"),
     (b"\0", "not JSON"),
 ]
 
@@ -110,17 +110,16 @@ def test_a_bad_field_that_identifies_the_write_is_named_and_nothing_is_recorded(
         created(http, **{name: value})
 
 
-REPLACED = "\ufffd"
 #: A field that only decorates an event, a value that cannot be stored, and what is recorded instead (None: nothing).
 DECORATIONS = [
     ("domain_id", ["x"], None),
     ("domain_id", "x" * 1025, "x" * 1024),
     ("domain", "x" * 257, "x" * 256),
     ("component", "x" * 257, "x" * 256),
-    ("component", "a\0b", f"a{REPLACED}b"),
+    ("component", "a\0b", "a\\x00b"),
     ("user", {"name": "me"}, None),
     ("user", True, None),
-    ("user", "\ud800x", f"{REPLACED}x"),
+    ("user", "\ud800x", "\\ud800x"),
     ("operation", "x" * 1000, "x" * 256),
     ("end_time", {}, "N/A"),
     ("end_time", "soon", "N/A"),
@@ -133,13 +132,13 @@ DECORATIONS = [
     ("duration", 10**400, None),
     ("duration", float("nan"), None),
     ("s3_path", "x" * 2049, None),
-    ("s3_path", "a\0b", None),
+    ("s3_path", "å\udcff", "å\\xff"),
     ("s3_path", ["a"], None),
     ("trace_event_id", ["x"], ...),
     ("trace_id", {"x": 1}, ...),
     ("sequence", "x", None),
     ("exception", {"type": "ValueError"}, '{"type": "ValueError"}'),
-    ("exception", "no\0price\udc80", f"no{REPLACED}price{REPLACED}"),
+    ("exception", "no\0price\udc80", "no\\x00price\\x80"),
     ("errors", "wrong", [{"message": {"en": "wrong"}}]),
     ("errors", ["wrong", None], [{"message": {"en": "wrong"}}]),
     ("errors", [{"message": "wrong", "row": 3}], [{"message": {"en": "wrong"}, "row": 3}]),
@@ -151,7 +150,7 @@ DECORATIONS = [
     ("errors", [{"message": {"nb": "x"}, "all": [0] * 300_000}], [{"message": {"nb": "x"}}]),
     ("errors", [{"message": {str(n): "x" for n in range(30)}}], [{"message": {str(n): "x" for n in range(20)}}]),
     ("errors", [{"message": {"a": ""}}] * 150_000, [{"message": {"a": ""}}] * 100),
-    ("status_body", {"a\0": "b\0"}, {f"a{REPLACED}": f"b{REPLACED}"}),
+    ("status_body", {"a\0": "b\0"}, {"a\\x00": "b\\x00"}),
     ("status_body", {"a": [10**400, 1.5]}, {"a": [str(10**400), 1.5]}),
     ("status_body", {"a": [float("nan"), float("-inf")]}, {"a": ["NaN", "-Infinity"]}),
     ("status_body", {"a": [0] * 300_000}, None),

@@ -57,6 +57,16 @@ async def test_any_event_is_kept_as_it_is(store: Store, recorded: list[EventDraf
     assert await store.get_trace_and_events(trace_id, after=0, **ALL) == (trace_of(decisions[-1]), events)
 
 
+async def test_legacy_is_kept_to_the_last_digit_and_is_no_part_of_the_content(store: Store) -> None:
+    legacy = '{"as_sent":{"status_body":"[1.50,1E22,\\"å\\"]"}}'
+    commands = [create("a", "0"), append("a", "1")]
+    for command in commands:
+        command.legacy = legacy
+    await store.commit(commands)
+    assert [event.legacy for event in await events_of(store, "a")] == [legacy, legacy]
+    assert isinstance((await store.commit([append("a", "1")]))[0], Replayed)
+
+
 async def test_what_one_transaction_does_is_seen_by_what_comes_after_in_it(store: Store) -> None:
     decisions = await store.commit(
         [

@@ -1,6 +1,7 @@
-"""Refusals in the form of gRPC-Web, whose clients read neither the status code of HTTP nor JSON.
+"""Refusals in the form of gRPC-Web.
 
-https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md: the answer is 200, and its body a frame of trailers.
+Its clients read neither the status code of HTTP nor JSON. By
+https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md the answer is 200, and its body a frame of trailers.
 """
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ def speaks_grpc_web(scope: MutableMapping[str, Any]) -> bool:
 
 
 def grpc_web_error(scope: MutableMapping[str, Any], error: StatusError) -> Response:
-    """Return the answer to a request of gRPC-Web that ends with the error."""
+    """Return the response of gRPC-Web for an error."""
     return _answer(scope, encode_error(error))
 
 
 def grpc_web_refusal(scope: MutableMapping[str, Any], error: HTTPException) -> Response:
-    """Return the answer to a request of gRPC-Web to which HTTP itself objects."""
+    """Return the response of gRPC-Web for an error of HTTP."""
     message = str(error.detail)
     if error.status_code in (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE):
         return grpc_web_error(scope, ResourceExhausted(message))

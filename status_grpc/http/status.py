@@ -120,7 +120,7 @@ class _Status:
     def _read(
         self, value: dict[str, Any], violations: list[FieldViolation], cleaned: list[FieldViolation], **names: Any
     ) -> tuple[EventDraft, str]:
-        """Return the event and its legacy. Raises InvalidArgument for a bad identifying field."""
+        """Return the event and its legacy. Raises InvalidArgument."""
         draft, legacy = read_old_event(value, self._edge.limits, violations, cleaned, **names)
         raise_if_any(violations)
         return draft, legacy
@@ -172,7 +172,7 @@ class _Status:
         raise_if_any(violations)
 
     def _sized(self, draft: EventDraft, legacy: str, cleaned: list[FieldViolation]) -> tuple[EventDraft, str]:
-        """Return the draft with its size, and its legacy, without parts that do not fit."""
+        """Return draft and legacy, sized and without parts that do not fit."""
         try:
             return with_size(self._edge, draft), legacy
         except InvalidArgument:

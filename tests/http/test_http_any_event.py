@@ -1,4 +1,4 @@
-"""Any event over gRPC and Connect: it is recorded, or refused with the fields that are not valid."""
+"""Any event over gRPC and Connect is recorded or refused by field."""
 
 from __future__ import annotations
 

@@ -126,18 +126,25 @@ def test_while_it_drains_new_requests_are_refused_with_a_reason(new_gateway):
     with (
         socket.create_connection((host, int(port)), timeout=PATIENCE) as slow,
         httpx.Client(base_url=server.url, timeout=PATIENCE) as http,
+        httpx.Client(base_url=server.url, timeout=PATIENCE) as grpc_web,
     ):
         slow.sendall(head)
         trace_id = created(http)
+        grpc_web.get("/healthz")  # its connection stays open
         server.terminate()
         wait_until_draining(server)
         # The port stays open for a moment after the drain has begun.
         answer = http.get(f"/status/{trace_id}")
+        by_grpc_web = grpc_web.post(
+            "/tracestatus.v1.StatusService/GetTrace", headers={"content-type": "application/grpc-web+proto"}
+        )
         slow.sendall(b"0123456789")
         assert slow.recv(100).startswith(b"HTTP/1.1 400 ")
     assert answer.status_code == 503
     assert answer.json() == {"message": "The server is shutting down; try again, and another one answers."}
     assert answer.headers["connection"] == "close"
+    assert by_grpc_web.status_code == 200
+    assert by_grpc_web.content[5:].startswith(b"grpc-status: 14\r\ngrpc-message: The server is shutting down")
     assert server.wait() == 0
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +19,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# What reports while its server is away spools: never into the home of the user who runs the tests. Processes that tests
+# start take this over.
+_STATE = tempfile.mkdtemp(prefix="status-grpc-tests-state-")
+os.environ["XDG_STATE_HOME"] = _STATE
+atexit.register(shutil.rmtree, _STATE, ignore_errors=True)
 
 # No deadline: a busy machine is no defect. A failing example is printed in a form that can be pasted into a test. Other
 # examples each time: many runs look at more than one long one. STATUS_GRPC_LONG_TESTS=1 looks at more at once.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: How long a call may take, and how long a server is tried to which there is no connection, in seconds, unless the
 #: environment says otherwise: somebody sits and waits.
-_TIMEOUTS = {"timeout": 5.0, "connect_timeout": 1.0}
+TIMEOUTS = {"timeout": 5.0, "connect_timeout": 1.0}
 
 _FILE = click.Path(exists=True, dir_okay=False)
 _OPTIONS = [
@@ -109,7 +109,7 @@ def open_client(options: dict[str, Any]) -> StatusClient:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from status_grpc.client.sync import StatusClient
 
-    options |= {name: seconds for name, seconds in _TIMEOUTS.items() if _variable(name) is None}
+    options |= {name: seconds for name, seconds in TIMEOUTS.items() if _variable(name) is None}
     try:
         return StatusClient(**options)
     except ValueError as error:

@@ -81,9 +81,9 @@ def run(
     The last event has the exit code or the signal, and the end of the output, in status_body; it is FAILED unless the
     exit code is 0. The command's arguments are not reported, for there may be secrets in them.
 
-    Output, signals and exit code pass through (127 and 126: it is not there, it cannot be run). A service that is away
-    delays the end by a few seconds at most (see STATUS_GRPC_FLUSH_TIMEOUT); what it should have been told is kept in
-    STATUS_GRPC_SPOOL, if that is set.
+    Output, signals and exit code pass through (127 and 126: it is not there, it cannot be run). A server that is away
+    delays the end by a few seconds at most (see STATUS_GRPC_FLUSH_TIMEOUT). The events are then kept on disk if a
+    server was configured or STATUS_GRPC_SPOOL is set (see status-grpc spool), and one line says so.
 
     \b
     Examples:
@@ -114,6 +114,7 @@ def run(
                 scope.add(outputs=outputs)
             if finish:
                 scope.add(trace_status=TraceStatus.FINISHED)
+    _end_reporting()
     if refused is not None:
         raise CommandFailed(f"{command[0]} cannot be run: {refused.strerror}.", code)
     return end_like(code)
@@ -133,6 +134,13 @@ def _configure(connection: dict[str, Any]) -> None:
         configure(**connection)
     except ValueError as error:
         raise CommandFailed(f"{error}.", USAGE) from None
+
+
+def _end_reporting() -> None:
+    # Not left to the interpreter: a command that a signal has ended ends this process by the same signal.
+    from status_grpc.client.reporting.default import end_reporting
+
+    end_reporting()
 
 
 def _scope(trace_id: str | None, said: dict[str, Any]) -> ReportedScope:

@@ -19,6 +19,9 @@ _PREFIX = "STATUS_GRPC_"
 _SCHEME = re.compile(r"^(?:dns|ipv4|ipv6):/*")
 _LOOPBACK = re.compile(r"^(?:localhost|127(?:\.\d+){3}|\[::1\]|::1)(?::\d+)?$")
 _URLS = ("http://", "https://")
+#: Ways to write a gRPC target that mean the same as without them.
+_PLAIN_SCHEME = re.compile(r"^(?:dns:(?:///)?(?!/)|ipv4:|ipv6:)")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -87,8 +90,13 @@ class ReportingOptions:
     component: str | None = None
     #: How long the end of an outermost step may be delayed until its events have arrived, in seconds.
     flush_timeout: float = 2.0
-    #: A folder for events that could not be delivered in time: a later run delivers them. None: they are lost.
+    #: A folder for events that have not arrived in time. The next process that reports to this server delivers them.
+    #: "off": no spool. None: a folder of the user's state, if a server was configured, else no spool.
     spool: str | None = None
+    #: The most bytes in the spool. Events beyond it are not spooled.
+    spool_bytes: int = 256 * 1024 * 1024
+    #: How long an event stays in the spool before it is dropped, in seconds.
+    spool_age: float = 7 * 24 * 3600.0
 
 
 def client_options(given: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> ClientOptions:
@@ -106,7 +114,41 @@ def client_options(given: Mapping[str, Any], environment: Mapping[str, str] | No
 
 def reporting_options(given: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> ReportingOptions:
     """As `client_options`, for the options of reporting."""
-    return ReportingOptions(**_gather(ReportingOptions, given, environment))
+    options = ReportingOptions(**_gather(ReportingOptions, given, environment))
+    for name in ("spool_bytes", "spool_age"):
+        if not 0 < getattr(options, name) < math.inf:
+            raise ValueError(f"{name} must be a number, more than 0")
+    return options
+
+
+def is_server_configured(given: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> bool:
+    """Return whether the caller or the environment names a server, so that the default address is not used."""
+    environment = os.environ if environment is None else environment
+    return given.get("server") is not None or bool(environment.get(f"{_PREFIX}SERVER"))
+
+
+def normal_server(server: str) -> str:
+    """Return the server in the form that is the same however the target or URL was written."""
+    if not server.startswith(_URLS):
+        if server.startswith("unix:"):
+            return re.sub("^unix:/+", "unix:/", server)
+        return _PLAIN_SCHEME.sub("", server).lower()
+    from urllib.parse import urlsplit
+
+    url = urlsplit(server)
+    host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+    port = "" if url.port in (None, _DEFAULT_PORTS[url.scheme]) else f":{url.port}"
+    return f"{url.scheme}://{host}{port}{url.path.rstrip('/')}"
+
+
+def is_off(text: str) -> bool:
+    """Return whether the text is one of those that turn an option off."""
+    return text.lower() in _FALSE
+
+
+def is_on(text: str) -> bool:
+    """Return whether the text is one of those that turn an option on."""
+    return text.lower() in _TRUE
 
 
 def _gather(
@@ -128,11 +170,16 @@ def _read(name: str, text: str) -> object:
         if text.lower() in _TRUE + _FALSE:
             return text.lower() in _TRUE
         raise ValueError(f"{variable} is {text!r}, neither true nor false")
-    if name.endswith("timeout"):
+    if name.endswith("timeout") or name == "spool_age":
         try:
             return float(text)
         except ValueError:
             raise ValueError(f"{variable} is {text!r}, not a number of seconds") from None
+    if name == "spool_bytes":
+        try:
+            return int(text)
+        except ValueError:
+            raise ValueError(f"{variable} is {text!r}, not a number of bytes") from None
     return text
 
 

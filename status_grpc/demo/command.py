@@ -52,6 +52,7 @@ def demo(pace: float) -> int:
         # What is set for another server is not meant for this one.
         del os.environ[name]
     os.environ["GRPC_VERBOSITY"] = "NONE"
+    os.environ["STATUS_GRPC_SPOOL"] = "off"  # nothing is left behind
     with _running(pace) as platform:
         return _follow_uploads(platform)
 

@@ -295,7 +295,7 @@ def test_a_fault_of_this_library_is_logged_and_hurts_nobody(
 
 def test_far_too_many_events_are_dropped_but_not_the_end_of_a_trace(fake: FakeServer):
     fake.service.fail("BatchUpdate", *[Fault(error=Unavailable())] * 1000)
-    configure(server=fake.address, flush_timeout=0.1, component="c")
+    configure(server=fake.address, flush_timeout=0.1, component="c", spool="off")
     with StatusClient(fake.address) as client:
         trace_id = client.create(domain="d", domain_id="x", component="c").trace.trace_id
     big = "x" * 900_000

@@ -14,31 +14,31 @@ from patience import eventually
 
 from status_grpc import Unavailable, configure, flush, status_step, trace
 from status_grpc.client.reporting.reports import Report
-from status_grpc.client.reporting.spool import BadSpoolFile, Spool, decode_reports, encode_reports
+from status_grpc.client.reporting.spool import BadSpoolFile, Spool, SpoolHeader, decode_spool, encode_spool
 
 REPORTS = st.lists(st.builds(Report, st.booleans(), st.binary(max_size=200)))
 
 
-@given(REPORTS)
-def test_what_is_written_is_read(reports: list[Report]):
-    assert decode_reports(encode_reports(reports)) == reports
+@given(st.text(), REPORTS)
+def test_what_is_written_is_read(server: str, reports: list[Report]):
+    assert decode_spool(encode_spool(server, reports)) == (SpoolHeader(server, len(reports)), reports)
 
 
 @given(REPORTS, st.integers(0), st.binary(max_size=3))
 def test_a_damaged_file_is_noticed(reports: list[Report], position: int, garbage: bytes):
-    content = encode_reports(reports)
+    content = encode_spool("status.example:443", reports)
     position %= len(content) + 1
     damaged = content[:position] + garbage + content[position + len(garbage) :]
     try:
-        assert decode_reports(damaged) == reports if damaged == content else decode_reports(damaged) is None
+        assert decode_spool(damaged)[1] == reports if damaged == content else decode_spool(damaged) is None
     except BadSpoolFile:
         assert damaged != content
     with pytest.raises(BadSpoolFile):
-        decode_reports(content[:-1])
+        decode_spool(content[:-1])
 
 
 def test_a_file_belongs_to_one_process_until_it_is_delivered(tmp_path: Path):
-    spool = Spool(tmp_path / "spool")
+    spool = Spool(tmp_path / "spool", "s:1")
     reports = [Report(False, b"one"), Report(True, b"two")]
     file = spool.write(reports)
     assert list(spool.claim()) == []
@@ -53,7 +53,7 @@ def test_a_file_belongs_to_one_process_until_it_is_delivered(tmp_path: Path):
 
 
 def test_a_damaged_file_is_kept_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    spool = Spool(tmp_path)
+    spool = Spool(tmp_path, "s:1")
     spool.write([Report(False, b"one")]).release()
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:-2])
@@ -63,14 +63,14 @@ def test_a_damaged_file_is_kept_aside(tmp_path: Path, caplog: pytest.LogCaptureF
 
 
 def test_the_folder_has_a_limit(tmp_path: Path):
-    spool = Spool(tmp_path, most_bytes=1000)
+    spool = Spool(tmp_path, "s:1", most_bytes=1000)
     spool.write([Report(False, b"x" * 500)])
     with pytest.raises(OSError, match="as much as it may"):
         spool.write([Report(False, b"x" * 500)])
 
 
 def test_files_and_folder_are_for_this_user_only(tmp_path: Path):
-    spool = Spool(tmp_path / "spool")
+    spool = Spool(tmp_path / "spool", "s:1")
     file = spool.write([Report(False, b"secret")])
     assert (tmp_path / "spool").stat().st_mode & 0o077 == 0
     assert file.path.stat().st_mode & 0o077 == 0
@@ -161,7 +161,7 @@ def test_a_forked_child_does_not_keep_its_dead_parents_spool_from_others(fake: F
             found: list[Report] = []
 
             def claim() -> bool:
-                for _, reports in Spool(tmp_path).claim():
+                for _, reports in Spool(tmp_path, fake.address).claim():
                     found.extend(reports)
                 return len(found) >= 7
 

@@ -5,13 +5,22 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Protocol
 
 from status_grpc.client.forks import renew_after_fork
-from status_grpc.client.options import ReportingOptions, Token, client_options, reporting_options
+from status_grpc.client.options import (
+    ReportingOptions,
+    Token,
+    client_options,
+    is_server_configured,
+    reporting_options,
+)
 from status_grpc.client.reporting.outbox import Ticket
 from status_grpc.client.reporting.reporter import Reporter
 from status_grpc.client.reporting.reports import Report
+from status_grpc.client.reporting.spool_folder import spool_folder
 
 _log = logging.getLogger("status_grpc")
 
@@ -35,6 +44,9 @@ class AnyReporter(Protocol):
 
     def close(self, timeout: float | None = None) -> bool:
         """Flush, and end what runs."""
+
+    def leave(self) -> None:
+        """Say what has not arrived, and leave it to others."""
 
 
 class NoReporter:
@@ -62,6 +74,9 @@ class NoReporter:
     def close(self, timeout: float | None = None) -> bool:
         """Return at once."""
         return True
+
+    def leave(self) -> None:
+        """Do nothing."""
 
 
 class _Default:
@@ -109,18 +124,19 @@ def configure(
     component: str | None = None,
     flush_timeout: float | None = None,
     spool: str | None = None,
+    spool_bytes: int | None = None,
+    spool_age: float | None = None,
 ) -> None:
     """Say how the steps of this process report; what is None comes from the environment, else from the defaults.
 
     See `ClientOptions` and `ReportingOptions`. To be called before the first step, or between steps: what was
     reported by then is flushed. Raises ValueError for options that cannot be.
+
+    spool: a folder for events that have not arrived in time, "off" for none. With a server, given here or by the
+    environment, it is by default a folder of the user's state. The events lie there with all their fields, readable
+    for this user, until they are delivered, for at most `spool_age` seconds (7 days).
     """
-    given = dict(locals())
-    options = reporting_options(given)
-    if not options.reporting:
-        _default.replace(NoReporter())
-        return
-    _default.replace(Reporter(client_options(given), options))
+    _default.replace(_make_reporter(dict(locals())))
 
 
 def flush(timeout: float | None = None) -> bool:
@@ -133,16 +149,26 @@ def flush(timeout: float | None = None) -> bool:
 
 def _from_environment() -> AnyReporter:
     try:
-        options = reporting_options({})
-        if not options.reporting:
-            return NoReporter()
-        return Reporter(client_options({}), options)
+        return _make_reporter({})
     except ValueError as error:
         _log.error("status-grpc: nothing is reported: %s", error)
         return NoReporter()
 
 
+def _make_reporter(given: Mapping[str, Any]) -> AnyReporter:
+    options = reporting_options(given)
+    if not options.reporting:
+        return NoReporter()
+    folder = spool_folder(options.spool, server_configured=is_server_configured(given))
+    return Reporter(client_options(given), replace(options, spool=None if folder is None else str(folder)))
+
+
 @atexit.register
-def _at_exit() -> None:
+def end_reporting() -> None:
+    """Flush what the steps of this process have reported, and say what has not arrived, if anything.
+
+    Happens by itself when the interpreter ends.
+    """
     if _default.reporter is not None:
         _default.reporter.flush()
+        _default.reporter.leave()

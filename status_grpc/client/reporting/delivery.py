@@ -17,7 +17,9 @@ from status_grpc.domain.errors import (
     Internal,
     InvalidArgument,
     PassingError,
+    PermissionDenied,
     StatusError,
+    TraceNotFound,
     Unauthenticated,
 )
 from status_grpc.wire.errors import decode_item_error
@@ -25,15 +27,23 @@ from status_grpc.wire.framing import embedded
 
 #: How often a report is sent that makes the service fail, and how often it is mended when it is refused.
 _ATTEMPTS = 3
+#: A right may be granted, and the event that creates the trace may still lie in a spool.
+_REFUSED_FOR_NOW = (PermissionDenied, TraceNotFound)
 
 
 class Delivery:
-    """Sends reports and settles them in the outbox. `send` makes one attempt of a call and raises StatusError."""
+    """Sends reports and settles them in the outbox. `send` makes one attempt of a call and raises StatusError.
 
-    def __init__(self, outbox: Outbox, send: Callable[[Send], Any], attempt_timeout: float) -> None:
+    With a spool, what the server refuses for now is held there. Without one it is lost.
+    """
+
+    def __init__(
+        self, outbox: Outbox, send: Callable[[Send], Any], attempt_timeout: float, *, has_spool: bool = False
+    ) -> None:
         self._outbox = outbox
         self._send = send
         self._timeout = attempt_timeout
+        self._has_spool = has_spool
 
     def deliver(self, batch: list[Ticket]) -> StatusError | None:
         """Send the reports, as far as one call goes. Returns why the rest has to wait, if it has to."""
@@ -79,6 +89,11 @@ class Delivery:
         """Settle the report, or leave it where it is and return the error."""
         if is_passing(error):
             return error
+        kind = type(error).__name__
+        if self._has_spool and isinstance(error, _REFUSED_FOR_NOW):
+            warn_once(f"held {kind}", "status-grpc: an event is refused and stays in the spool: %s", error.message)
+            self._outbox.hold(ticket, error)
+            return None
         ticket.attempts += 1
         if ticket.attempts < _ATTEMPTS:
             if isinstance(error, Internal):
@@ -88,9 +103,7 @@ class Delivery:
                 warn_once(f"refused {error.message}", "status-grpc: the service refuses part of an event: %s", error)
                 self._outbox.replace(ticket, mended)
                 return None
-        warn_once(
-            f"lost {type(error).__name__}", "status-grpc: an event is lost: %s: %s", type(error).__name__, error.message
-        )
+        warn_once(f"lost {kind}", "status-grpc: an event is lost: %s: %s", kind, error.message)
         self._outbox.settle(ticket, error)
         return None
 

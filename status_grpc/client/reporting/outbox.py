@@ -1,11 +1,14 @@
-"""The outbox: reports that wait to be delivered, in order, bounded in number and bytes."""
+"""The outbox: reports that wait to be delivered, in order, bounded in number and bytes.
+
+What earlier processes have left in the spool is delivered before what this process reports.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
 from collections.abc import Callable
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from status_grpc.client.reporting.reports import Report
@@ -31,7 +34,7 @@ class Ticket:
         self.file = file
         #: How often it has failed for a reason of its own.
         self.attempts = 0
-        #: Whether nothing more will happen to it; `error` is then why it was not delivered, if it was not.
+        #: Whether this process does nothing more about it; `error` is then why it was not delivered, if it was not.
         self.settled = False
         self.error: StatusError | None = None
 
@@ -44,38 +47,72 @@ class Outbox:
 
     def __init__(self, most_reports: int = 10_000, most_bytes: int = 64 * 1024 * 1024) -> None:
         self.changed = threading.Condition()
+        #: How many reports never will be delivered, and why the last of them will not.
+        self.lost = 0
+        self.lost_because = ""
         self._most_reports = most_reports
         self._most_bytes = most_bytes
         self._bytes = 0
         self._count = 0
         # In the order of their numbers. What is delivered out of order leaves those before it in place.
         self._pending: dict[int, Ticket] = {}
+        # From the spool: to be delivered before those. Nobody waits for them.
+        self._earlier: dict[int, Ticket] = {}
+        # Refused by the server, and to be kept on disk.
+        self._refused: list[Report] = []
         # Each waits for the report with this number and all before it; the numbers only grow.
         self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
 
     def __len__(self) -> int:
-        return len(self._pending)
+        return len(self._pending) + len(self._earlier)
 
-    def put(self, report: Report, *, urgent: bool = False, file: SpoolFile | None = None) -> Ticket | None:
+    @property
+    def has_earlier(self) -> bool:
+        """Whether there are reports from the spool."""
+        return bool(self._earlier)
+
+    @property
+    def has_own(self) -> bool:
+        """Whether there are reports of this process."""
+        return bool(self._pending)
+
+    @property
+    def has_refused(self) -> bool:
+        """Whether there are reports for `take_refused`."""
+        return bool(self._refused)
+
+    def put(self, report: Report, *, urgent: bool = False) -> Ticket | None:
         """Add a report at the end. Returns None when there is no room."""
         size = len(report.data)
         with self.changed:
-            full = len(self._pending) >= self._most_reports or self._bytes + size > self._most_bytes
+            full = len(self) >= self._most_reports or self._bytes + size > self._most_bytes
             if full and not urgent:
                 return None
             self._count += 1
-            ticket = self._pending[self._count] = Ticket(report, self._count, file)
+            ticket = self._pending[self._count] = Ticket(report, self._count)
             self._bytes += size
             if len(self._pending) == 1:
                 self.changed.notify()
             return ticket
 
-    def batch(self) -> list[Ticket]:
-        """Return the first reports, as many as one delivery may carry; they stay in the outbox."""
+    def put_earlier(self, report: Report, file: SpoolFile) -> Ticket:
+        """Add a report from the spool: after others from there, before those of this process."""
+        with self.changed:
+            self._count += 1
+            ticket = self._earlier[self._count] = Ticket(report, self._count, file)
+            self._bytes += len(report.data)
+            return ticket
+
+    def batch(self, *, own: bool = True) -> list[Ticket]:
+        """Return the first reports, as many as one delivery may carry; they stay in the outbox.
+
+        own: False leaves out those of this process, because there are earlier ones that are not here yet.
+        """
         batch: list[Ticket] = []
         size = 0
         with self.changed:
-            for ticket in islice(self._pending.values(), _BATCH_REPORTS):
+            waiting = chain(self._earlier.values(), self._pending.values() if own else ())
+            for ticket in islice(waiting, _BATCH_REPORTS):
                 size += len(ticket.report.data)
                 if batch and size > _BATCH_BYTES:
                     break
@@ -83,38 +120,67 @@ class Outbox:
         return batch
 
     def pending(self) -> list[Ticket]:
-        """Return all reports that are not settled."""
+        """Return all reports of this process that are not settled."""
         with self.changed:
             return list(self._pending.values())
 
+    def earlier(self) -> list[Ticket]:
+        """Return all reports from the spool that are not settled."""
+        with self.changed:
+            return list(self._earlier.values())
+
     def settle(self, ticket: Ticket, error: StatusError | None = None) -> None:
         """Take a report out: it was delivered, or it never will be because of `error`."""
-        with self.changed:
-            if self._pending.pop(ticket.number, None) is None:
-                return
-            self._bytes -= len(ticket.report.data)
-            ticket.error, ticket.settled = error, True
-            due, file = self._take_due(), ticket.file
-        if file is not None:
-            file.settled_one()
-        for callback in due:
-            callback()
+        if not self._take_out(ticket, error):
+            return
+        if error is not None:
+            self.lose(error.message)
+        if ticket.file is not None:
+            ticket.file.settled_one()
 
-    def after_fork(self) -> None:
-        """Close what the parent has locked: its locks are to end with it, not with its children."""
-        for file in {ticket.file for ticket in self._pending.values()}:
-            if file is not None:
-                file.after_fork()
+    def hold(self, ticket: Ticket, error: StatusError) -> None:
+        """Take a report out that the server refuses for now: it belongs into the spool."""
+        if not self._take_out(ticket, error):
+            return
+        if ticket.file is not None:
+            ticket.file.hold(ticket.report)
+        else:
+            with self.changed:
+                self._refused.append(ticket.report)
 
     def forget(self, ticket: Ticket) -> None:
         """Take a report out that is kept elsewhere."""
-        ticket.file = None
-        self.settle(ticket)
+        self._take_out(ticket, None)
+
+    def lose(self, reason: str, count: int = 1) -> None:
+        """Note that reports are lost."""
+        with self.changed:
+            self.lost += count
+            self.lost_because = reason
+
+    def take_refused(self) -> list[Report]:
+        """Return the reports that are held and in no file yet. The caller keeps them."""
+        with self.changed:
+            refused, self._refused = self._refused, []
+        return refused
+
+    def _take_out(self, ticket: Ticket, error: StatusError | None) -> bool:
+        """Return whether it was there."""
+        with self.changed:
+            lane = self._pending if ticket.number in self._pending else self._earlier
+            if lane.pop(ticket.number, None) is None:
+                return False
+            self._bytes -= len(ticket.report.data)
+            ticket.error, ticket.settled = error, True
+            due = self._take_due()
+        for callback in due:
+            callback()
+        return True
 
     def replace(self, ticket: Ticket, report: Report) -> None:
         """Deliver this report instead of the ticket's."""
         with self.changed:
-            if ticket.number in self._pending:
+            if not ticket.settled:
                 self._bytes += len(report.data) - len(ticket.report.data)
                 ticket.report = report
 
@@ -128,7 +194,7 @@ class Outbox:
             file.settled_one()
 
     def when_settled(self, callback: Callable[[], None]) -> None:
-        """Call back, once, when all that is in the outbox now is settled; at once when it is empty."""
+        """Call back, once, when all that this process has put in is settled; at once when there is nothing."""
         with self.changed:
             if self._pending:
                 self._waiting.append((self._count, callback))

@@ -11,29 +11,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from status_grpc.client.forks import loading_grpc, renew_after_fork
-from status_grpc.client.options import ClientOptions, ReportingOptions
+from status_grpc.client.options import ClientOptions, ReportingOptions, normal_server
 from status_grpc.client.reporting.once import warn_once
 from status_grpc.client.reporting.outbox import Outbox, Ticket
 from status_grpc.client.reporting.reports import Report
 from status_grpc.client.retrying import Backoff
 from status_grpc.client.tokens import with_guarded_token
-from status_grpc.domain.errors import Internal, PassingError, StatusError
+from status_grpc.domain.errors import Internal, PassingError, StatusError, Unavailable
 
 if TYPE_CHECKING:
     import asyncio
 
     from status_grpc.client.reporting.delivery import Delivery
-    from status_grpc.client.reporting.spool import Spool, SpoolFile
+    from status_grpc.client.reporting.spooler import Spooler
 
 log = logging.getLogger("status_grpc")
 
 #: While the service is known to be away, a flush waits only for this part of its time: the first has waited already.
 _SHARE_WHILE_AWAY = 0.1
+#: A flush that has waited for this part of its time begins to write to the spool, so that both fit into it.
+_SHARE_BEFORE_SPOOLING = 0.5
+#: How long the end of the process waits for the disk at most, in seconds.
+_LONGEST_LAST_WRITE = 10.0
 #: How long to wait between attempts at most, and between looks into the spool, in seconds.
 _LONGEST_PAUSE = 10.0
 _SPOOL_INTERVAL = 60.0
-#: How many reports are read from the spool at a time, about.
-_ENOUGH_FROM_SPOOL = 1000
 #: While a flush waits, the next attempt is made so many seconds after the last one.
 _SHORTEST_PAUSE = 0.1
 
@@ -44,24 +46,35 @@ class Reporter:
     def __init__(self, connection: ClientOptions, options: ReportingOptions) -> None:
         self.options = options
         self._connection_options = connection
-        self._spool = _open_spool(options.spool)
+        self._spooler: Spooler | None = None
         self._begin()
         renew_after_fork(self)
 
     def _begin(self) -> None:
         self._outbox = Outbox()
+        self._spooler = self._open_spool()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
-        self._spooling = threading.Lock()
         self._closed = False
         self._flushing = 0
         #: Whether the last attempt, or the last flush, has failed.
         self._away = False
-        self._look_in_spool_at = 0.0
+
+    def _open_spool(self) -> Spooler | None:
+        if self.options.spool is None:
+            return None
+        # Here and not above: it needs what only POSIX systems have.
+        from status_grpc.client.reporting.spool import Spool
+        from status_grpc.client.reporting.spooler import Spooler
+
+        server = normal_server(self._connection_options.server)
+        spool = Spool(Path(self.options.spool), server, self.options.spool_bytes, self.options.spool_age)
+        return Spooler(spool, self._outbox)
 
     def after_fork(self) -> None:
         """Leave to the parent what is the parent's: it delivers it."""
-        self._outbox.after_fork()
+        if self._spooler is not None:
+            self._spooler.after_fork()
         self._begin()
 
     def warm_up(self) -> None:
@@ -79,27 +92,32 @@ class Reporter:
         An `urgent` one, such as the end of a trace, always has room.
         """
         ticket = self._outbox.put(report, urgent=urgent)
-        if ticket is None and self._spool is not None:
-            self._move_to_spool()
+        if ticket is None and self._spooler is not None:
+            self._spooler.move()
             ticket = self._outbox.put(report, urgent=urgent)
         self.warm_up()
         if ticket is None:
+            self._outbox.lose("too many events waited")
             warn_once("full", "status-grpc: too many events wait to be delivered; events are lost")
         return ticket
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until what was put so far is settled, for at most `timeout` seconds (None: the default).
 
-        Returns whether it is. What is not is written to the spool, if there is one, and is delivered later.
+        Returns whether it is. What is not is in the spool by then, if there is one, and is delivered later.
         """
         arrived = threading.Event()
         self._outbox.when_settled(arrived.set)
+        if arrived.is_set():
+            return True
+        began, bound = time.monotonic(), self._bound(timeout)
+        self._hurry(1)
+        patience = self._patience_before_spooling(bound)
+        spooled = None if arrived.wait(patience) else self._spool_soon()
+        arrived.wait(bound - patience)
+        self._hurry(-1)
         if not arrived.is_set():
-            self._hurry(1)
-            arrived.wait(self._bound(timeout))
-            self._hurry(-1)
-        if not arrived.is_set():
-            self._flush_failed()
+            self._flush_failed(spooled, began)
         return arrived.is_set()
 
     async def flush_async(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as in flush
@@ -109,16 +127,19 @@ class Reporter:
         loop = asyncio.get_running_loop()
         arrived = asyncio.Event()
         self._outbox.when_settled(lambda: _call_in(loop, arrived.set))
+        began, bound = time.monotonic(), self._bound(timeout)
         self._hurry(1)
+        patience = self._patience_before_spooling(bound)
+        spooled = None
         try:
-            async with asyncio.timeout(self._bound(timeout)):
-                await arrived.wait()
-        except TimeoutError:
-            await asyncio.to_thread(self._flush_failed)
-            return False
+            if not await _is_set(arrived, patience):
+                spooled = self._spool_soon()
+                await _is_set(arrived, bound - patience)
         finally:
             self._hurry(-1)
-        return True
+        if not arrived.is_set():
+            await asyncio.to_thread(self._flush_failed, spooled, began)
+        return arrived.is_set()
 
     def close(self, timeout: float | None = None) -> bool:
         """Flush, and end the thread and the connection. A report put later starts them anew."""
@@ -129,17 +150,53 @@ class Reporter:
         thread = self._thread
         if thread is not None and flushed:
             thread.join(self._bound(timeout))
+        self.leave()
         return flushed
+
+    def leave(self) -> None:
+        """Say what has not arrived, if anything, and leave what is in the spool to other processes.
+
+        For the end of the process, after the last flush.
+        """
+        outbox, spooler, server = self._outbox, self._spooler, self._connection_options.server
+        kept = 0
+        if spooler is not None:
+            spooler.wait(spooler.ask(), _LONGEST_LAST_WRITE)
+            kept = spooler.leave()
+        for ticket in outbox.pending():
+            outbox.settle(ticket, Unavailable("the server did not take them in time"))
+        lost, outbox.lost = outbox.lost, 0
+        parts = []
+        if kept and spooler is not None:
+            parts.append(
+                f"{_events(kept)} for {server} kept in {spooler.place} until the next process that reports to it, "
+                "or `status-grpc spool deliver`, delivers them"
+            )
+        if lost:
+            parts.append(f"{_events(lost)} for {server} lost: {outbox.lost_because}")
+        if parts:
+            log.warning("status-grpc: %s", "; ".join(parts))
 
     def _bound(self, timeout: float | None) -> float:
         if timeout is not None:
             return timeout
         return self.options.flush_timeout * (_SHARE_WHILE_AWAY if self._away else 1)
 
-    def _flush_failed(self) -> None:
+    def _patience_before_spooling(self, bound: float) -> float:
+        """Return how long a flush that may wait so long waits before it has the spool written, in seconds."""
+        if self._away or self._spooler is None:
+            return 0.0
+        return min(bound, self.options.flush_timeout) * _SHARE_BEFORE_SPOOLING
+
+    def _spool_soon(self) -> int | None:
+        return None if self._spooler is None else self._spooler.ask()
+
+    def _flush_failed(self, spooled: int | None, began: float) -> None:
         self._away = True
         self._warn("it does not answer")
-        self._copy_to_spool()
+        if self._spooler is not None and spooled is not None:
+            # Usually it was written long ago. A slow disk is waited for no longer than a slow server.
+            self._spooler.wait(spooled, began + self.options.flush_timeout - time.monotonic())
 
     def _warn(self, reason: object) -> None:
         server = self._connection_options.server
@@ -151,46 +208,6 @@ class Reporter:
             self._flushing += flushes
             self._outbox.changed.notify_all()
 
-    def _copy_to_spool(self) -> SpoolFile | None:
-        """Write what waits and is not on disk yet to the spool; it is still tried from here."""
-        if self._spool is None:
-            return None
-        with self._spooling:
-            tickets = [ticket for ticket in self._outbox.pending() if ticket.file is None]
-            if not tickets:
-                return None
-            try:
-                file = self._spool.write([ticket.report for ticket in tickets])
-            except OSError as error:
-                warn_once("spool", "status-grpc: events cannot be spooled: %s", error)
-                return None
-            self._outbox.keep_in(file, tickets)
-            return file
-
-    def _move_to_spool(self) -> None:
-        """Make room: what waits is on disk, so it can be read again later."""
-        self._copy_to_spool()
-        for ticket in self._outbox.pending():
-            if ticket.file is not None:
-                ticket.file.release()
-                self._outbox.forget(ticket)
-        self._look_in_spool_at = 0.0
-
-    def _load_spool(self) -> None:
-        """Put what others (or this process, when it had no room) have left in the spool into the outbox."""
-        if self._spool is None or self._away or time.monotonic() < self._look_in_spool_at:
-            return
-        self._look_in_spool_at = time.monotonic() + _SPOOL_INTERVAL
-        try:
-            for file, reports in self._spool.claim():
-                for report in reports:
-                    self._outbox.put(report, urgent=True, file=file)
-                if len(self._outbox) >= _ENOUGH_FROM_SPOOL:
-                    self._look_in_spool_at = 0.0
-                    return
-        except OSError as error:
-            warn_once("spool", "status-grpc: spooled events cannot be read: %s", error)
-
     def _run(self) -> None:
         try:
             with loading_grpc():
@@ -199,7 +216,12 @@ class Reporter:
                 from status_grpc.client.reporting.delivery import Delivery
 
                 connection = connect(with_guarded_token(self._connection_options))
-            delivery = Delivery(self._outbox, connection.send, self._connection_options.attempt_timeout)
+            delivery = Delivery(
+                self._outbox,
+                connection.send,
+                self._connection_options.attempt_timeout,
+                has_spool=self._spooler is not None,
+            )
             self._deliver(delivery)
             connection.close()
         except Exception:
@@ -211,6 +233,8 @@ class Reporter:
         failures = 0
         while self._wait_for_reports():
             error = self._attempt(delivery)
+            if self._outbox.has_refused or error is not None:
+                self._spool_soon()
             if error is None:
                 failures, self._away = 0, False
                 continue
@@ -221,7 +245,7 @@ class Reporter:
             self._pause(max(delay, error.retry_after.total_seconds() if isinstance(error, PassingError) else 0.0))
 
     def _attempt(self, delivery: Delivery) -> StatusError | None:
-        batch = self._outbox.batch()
+        batch = self._outbox.batch(own=self._spooler is None or not self._spooler.has_more)
         if not batch:
             return None
         try:
@@ -236,14 +260,15 @@ class Reporter:
     def _wait_for_reports(self) -> bool:
         """Wait until there is something to deliver. Returns whether there is; not when the reporter was closed."""
         while True:
-            self._load_spool()
+            if self._spooler is not None and not self._away and (self._outbox.has_own or not self._closed):
+                self._spooler.load()
             with self._outbox.changed:
                 if self._closed and (self._away or not len(self._outbox)):
                     self._thread = None
                     return False
                 if len(self._outbox):
                     return True
-                self._outbox.changed.wait(_SPOOL_INTERVAL if self._spool is not None else None)
+                self._outbox.changed.wait(_SPOOL_INTERVAL if self._spooler is not None else None)
 
     def _pause(self, seconds: float) -> None:
         """Wait before the next attempt, less if somebody flushes."""
@@ -257,13 +282,20 @@ class Reporter:
                 self._outbox.changed.wait(left)
 
 
-def _open_spool(folder: str | None) -> Spool | None:
-    if not folder:
-        return None
-    # Here and not above: it needs what only POSIX systems have.
-    from status_grpc.client.reporting.spool import Spool
+async def _is_set(event: asyncio.Event, timeout: float) -> bool:  # noqa: ASYNC109 - as in flush
+    """Wait for the event for so many seconds. Returns whether it is set."""
+    import asyncio
 
-    return Spool(Path(folder))
+    try:
+        async with asyncio.timeout(timeout):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def _events(count: int) -> str:
+    return "1 event is" if count == 1 else f"{count} events are"
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:

@@ -1,13 +1,15 @@
-"""The spool: reports on disk, for a service that is away for longer than this process lives.
+"""The spool: reports on disk, for a server that is away for longer than this process lives.
 
-A folder of files, each written whole (under another name, then renamed), locked by the process that still tries to
-deliver it, and deleted once that is done. Whoever finds a file that nobody has locked may deliver it. To deliver twice
-does no harm: every event has its id.
+A folder of files for this user only. Each file is written whole (under another name, then renamed), names the server
+that its reports are for, and holds no credentials. The process that tries to deliver a file has locked it, and deletes
+it afterwards. Any process that reports to the same server may deliver a file that is not locked. Delivering a report
+twice does no harm, because every event has its id.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import struct
@@ -15,6 +17,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
@@ -22,11 +25,17 @@ from status_grpc.client.reporting.reports import Report
 
 log = logging.getLogger("status_grpc")
 
-_MAGIC = b"status-grpc spool 1\n"
+_MAGIC = b"status-grpc spool 2\n"
+#: The longest header line: servers have at most a few hundred characters.
+_LONGEST_HEADER = 16 * 1024
 #: Whether a report creates a trace, and how many bytes it has.
 _RECORD = struct.Struct("!?I")
 _CHECKSUM = struct.Struct("!I")
-_SUFFIX = ".spool"
+#: Files to be delivered, and files with reports that the server has refused: those are tried again less often.
+_WAITING, _REFUSED = ".spool", ".refused"
+#: How long a file of refused reports is left alone after each attempt, in seconds.
+_REFUSED_INTERVAL = 60.0
+_DAY = 24 * 3600
 _counter = count()
 
 
@@ -34,79 +43,167 @@ class BadSpoolFile(Exception):
     """The file is not what a spool wrote."""
 
 
-def encode_reports(reports: Iterable[Report]) -> bytes:
-    """Return the content of a file with these reports."""
+@dataclass(frozen=True, slots=True)
+class SpoolHeader:
+    """What the first lines of a file say."""
+
+    server: str
+    events: int
+
+
+def encode_spool(server: str, reports: Iterable[Report]) -> bytes:
+    """Return the content of a file with these reports for this server."""
+    reports = list(reports)
+    header = json.dumps({"server": server, "events": len(reports)}).encode() + b"\n"
     records = b"".join(_RECORD.pack(report.creates, len(report.data)) + report.data for report in reports)
-    return _MAGIC + records + _CHECKSUM.pack(zlib.crc32(records))
+    return _MAGIC + header + records + _CHECKSUM.pack(zlib.crc32(header + records))
 
 
-def decode_reports(content: bytes) -> list[Report]:
-    """Return the reports of a file. Raises BadSpoolFile."""
-    records, checksum = content[len(_MAGIC) : -_CHECKSUM.size], content[-_CHECKSUM.size :]
-    if not content.startswith(_MAGIC) or checksum != _CHECKSUM.pack(zlib.crc32(records)):
+def decode_header(content: bytes) -> SpoolHeader:
+    """Return the header of a file that begins so. Raises BadSpoolFile."""
+    if not content.startswith(_MAGIC):
+        raise BadSpoolFile
+    try:
+        said = json.loads(content[len(_MAGIC) : content.index(b"\n", len(_MAGIC))])
+        return SpoolHeader(str(said["server"]), int(said["events"]))
+    except (ValueError, KeyError, TypeError):
+        raise BadSpoolFile from None
+
+
+def decode_spool(content: bytes) -> tuple[SpoolHeader, list[Report]]:
+    """Return the header and the reports of a file. Raises BadSpoolFile."""
+    header = decode_header(content)
+    body, checksum = content[len(_MAGIC) : -_CHECKSUM.size], content[-_CHECKSUM.size :]
+    if checksum != _CHECKSUM.pack(zlib.crc32(body)):
         raise BadSpoolFile
     reports = []
-    position = 0
-    while position < len(records):
-        creates, length = _RECORD.unpack_from(records, position)
+    position = body.index(b"\n") + 1
+    while position < len(body):
+        creates, length = _RECORD.unpack_from(body, position)
         position += _RECORD.size
-        reports.append(Report(creates, records[position : position + length]))
+        reports.append(Report(creates, body[position : position + length]))
         position += length
-    return reports
+    return header, reports
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A file that waits to be delivered, as `Spool.waiting` lists it."""
+
+    server: str
+    events: int
+    size: int
+    #: When it was written, in seconds since 1970.
+    written: float
+    #: Whether a running process has it.
+    in_use: bool
+    #: Whether the server has refused its events.
+    refused: bool
 
 
 class SpoolFile:
-    """A file that this process has locked; it deletes it when all its reports are settled."""
+    """A file that this process has locked. It is deleted when all its reports are settled. Safe for threads."""
 
-    def __init__(self, path: Path, descriptor: int, reports: int) -> None:
+    def __init__(self, spool: Spool, path: Path, descriptor: int, *, reports: int, size: int) -> None:
         self.path = path
+        self.size = size
+        #: How many of its reports are not settled; those that are held count.
+        self.left = reports
+        self._spool = spool
         self._descriptor = descriptor
         self._lock = threading.Lock()
-        self._left = reports
+        self._reports = reports
+        self._held: list[Report] = []
+
+    @property
+    def is_free_to_merge(self) -> bool:
+        """Whether all its reports that are not settled are in the outbox, too."""
+        return self._descriptor >= 0 and not self._held
 
     def settled_one(self) -> None:
         """Note that one of the reports needs the file no more."""
         with self._lock:
-            self._left -= 1
-            if self._left == 0:
-                self.path.unlink(missing_ok=True)
-                self._unlock()
+            self.left -= 1
+            self._finish_if_done()
+
+    def hold(self, report: Report) -> None:
+        """Note that the server refuses this report for now: it stays on disk."""
+        with self._lock:
+            self._held.append(report)
+            self._finish_if_done()
 
     def release(self) -> None:
-        """Let go of the file, so that anybody may deliver it."""
+        """Let go of the file, so that any process may deliver it."""
         with self._lock:
             self._unlock()
 
-    def after_fork(self) -> None:
-        """Let go of the file in a child; the parent keeps it. Takes no lock: another thread may have had it."""
+    def discard(self) -> None:
+        """Delete the file: its reports are in another one, but for those that are held."""
+        with self._lock:
+            self.left = len(self._held)
+            self._finish_if_done()
+
+    def _finish_if_done(self) -> None:
+        if self._descriptor < 0 or self.left > len(self._held):
+            return
+        if not self._held:
+            self._delete()
+            return
+        if self.path.suffix == _REFUSED and len(self._held) == self._reports:
+            os.utime(self._descriptor)  # it was tried just now
+        else:
+            try:
+                self._spool.write(self._held, refused=True, since=stamp_of(self.path)).release()
+                self.path.unlink(missing_ok=True)
+            except OSError:
+                pass  # it stays as it is: what was delivered from it is delivered again, which does no harm
+        self._unlock()
+
+    def _delete(self) -> None:
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError:
+            pass  # the file system has become read-only: it is delivered again, which does no harm
         self._unlock()
 
     def _unlock(self) -> None:
         if self._descriptor >= 0:
-            os.close(self._descriptor)
+            self._spool.close(self._descriptor)
             self._descriptor = -1
 
 
 class Spool:
-    """The files of one folder, at most `most_bytes` in all."""
+    """The files of one folder for one server. The folder has at most `most_bytes`, for all servers.
 
-    def __init__(self, folder: Path, most_bytes: int = 256 * 1024 * 1024) -> None:
-        self._folder = folder
+    Files older than `most_age` seconds are dropped. Safe for threads.
+    """
+
+    def __init__(
+        self, folder: Path, server: str, most_bytes: int = 256 * 1024 * 1024, most_age: float = 7.0 * _DAY
+    ) -> None:
+        self.folder = folder
+        self.server = server
         self._most_bytes = most_bytes
+        self._most_age = most_age
+        # The locks of this process. A forked child closes them, so that they end with their process.
+        self._descriptors: set[int] = set()
 
-    def write(self, reports: list[Report]) -> SpoolFile:
-        """Write the reports to a file of their own; they are on disk when this returns.
+    def write(self, reports: list[Report], *, refused: bool = False, since: int | None = None) -> SpoolFile:
+        """Write the reports to a file of their own. They are on disk when this returns.
 
+        refused: the server has refused them. since: when they were spooled first, in nanoseconds; None: now.
         Raises OSError, also when the folder holds as much as it may.
         """
-        content = encode_reports(reports)
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if sum(file.stat().st_size for file in self._files()) + len(content) > self._most_bytes:
-            raise OSError(f"the spool {self._folder} holds {self._most_bytes} bytes, as much as it may")
+        content = encode_spool(self.server, reports)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._size() + len(content) > self._most_bytes:
+            raise OSError(f"the spool {self.folder} holds {self._most_bytes} bytes, as much as it may")
         # The name sorts by time: what was spooled first is delivered first.
-        path = self._folder / f"{time.time_ns():020d}-{os.getpid()}-{next(_counter)}{_SUFFIX}"
+        name = f"{time.time_ns() if since is None else since:020d}-{os.getpid()}-{next(_counter)}"
+        path = self.folder / f"{name}{_REFUSED if refused else _WAITING}"
         unfinished = path.with_suffix(".unfinished")
         descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._descriptors.add(descriptor)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             with os.fdopen(descriptor, "wb", closefd=False) as file:
@@ -115,42 +212,158 @@ class Spool:
             unfinished.rename(path)
             self._sync_folder()
         except BaseException:
-            os.close(descriptor)
+            self.close(descriptor)
             unfinished.unlink(missing_ok=True)
             raise
-        return SpoolFile(path, descriptor, len(reports))
+        return SpoolFile(self, path, descriptor, reports=len(reports), size=len(content))
 
     def _sync_folder(self) -> None:
-        descriptor = os.open(self._folder, os.O_RDONLY)
+        descriptor = os.open(self.folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
 
-    def _files(self) -> list[Path]:
-        return sorted(self._folder.glob(f"*{_SUFFIX}")) if self._folder.is_dir() else []
-
     def claim(self) -> Iterator[tuple[SpoolFile, list[Report]]]:
-        """Lock files that nobody else has, one after the other, and return them with their reports."""
-        for path in self._files():
+        """Lock the files for this server that no process has, the oldest first, and return them with their reports.
+
+        Drops what is too old, for whatever server. Leaves out reports that the server has refused. Raises OSError.
+        """
+        self._drop_old()
+        return self._claim_each(self._files(_WAITING))
+
+    def claim_refused(self) -> Iterator[tuple[SpoolFile, list[Report]]]:
+        """As `claim`, for reports that the server has refused, unless they were tried during the last minute."""
+        return self._claim_each([path for path in self._files(_REFUSED) if not _was_tried_lately(path)])
+
+    def claim_all(self) -> Iterator[tuple[SpoolFile, list[Report]]]:
+        """As `claim`, for all reports."""
+        self._drop_old()
+        return self._claim_each(self._files(_WAITING, _REFUSED))
+
+    def _claim_each(self, paths: list[Path]) -> Iterator[tuple[SpoolFile, list[Report]]]:
+        for path in paths:
+            try:
+                if _header(path).server != self.server:
+                    continue
+            except BadSpoolFile:
+                pass  # it is looked at under its lock
+            except OSError:
+                continue
+            claimed = self._claim(path)
+            if claimed is not None:
+                yield claimed
+
+    def _claim(self, path: Path) -> tuple[SpoolFile, list[Report]] | None:
+        descriptor = _lock(path)
+        if descriptor is None:
+            return None
+        self._descriptors.add(descriptor)
+        try:
+            content = path.read_bytes()
+            _, reports = decode_spool(content)
+        except BadSpoolFile:
+            log.warning("status-grpc: %s is damaged; it is kept as %s.bad", path, path.name)
+            path.rename(path.with_name(f"{path.name}.bad"))
+            self.close(descriptor)
+            return None
+        return SpoolFile(self, path, descriptor, reports=len(reports), size=len(content)), reports
+
+    def close(self, descriptor: int) -> None:
+        """Close a locked file."""
+        self._descriptors.discard(descriptor)
+        os.close(descriptor)
+
+    def after_fork(self) -> None:
+        """Close, in a child, what the parent has locked. Takes no lock: another thread may have had it."""
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors = set()
+
+    def waiting(self) -> list[Waiting]:
+        """Return what waits in the folder, for whatever server, the oldest first."""
+        found = []
+        for path in self._files(_WAITING, _REFUSED):
+            try:
+                header, size = _header(path), path.stat().st_size
+            except (OSError, BadSpoolFile):
+                continue
+            written = stamp_of(path) / 1e9
+            found.append(
+                Waiting(header.server, header.events, size, written, _is_locked(path), path.suffix == _REFUSED)
+            )
+        return found
+
+    def _drop_old(self) -> None:
+        oldest = time.time_ns() - int(self._most_age * 1e9)
+        dropped = 0
+        for path in self._all():
+            if not 0 < stamp_of(path) < oldest:
+                continue
             descriptor = _lock(path)
             if descriptor is None:
-                continue
+                continue  # a running process still tries
             try:
-                reports = decode_reports(path.read_bytes())
-            except BadSpoolFile:
-                log.warning("status-grpc: %s is damaged; it is kept as %s.bad", path, path.name)
-                path.rename(path.with_name(f"{path.name}.bad"))
-                os.close(descriptor)
-                continue
-            yield SpoolFile(path, descriptor, len(reports)), reports
+                dropped += _header(path).events
+            except (OSError, BadSpoolFile):
+                pass
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+        if dropped:
+            log.warning(
+                "status-grpc: %d events are lost: they have waited in %s for more than %g days",
+                dropped,
+                self.folder,
+                self._most_age / _DAY,
+            )
+
+    def _size(self) -> int:
+        size = 0
+        for path in self._all():
+            try:
+                size += path.stat().st_size
+            except FileNotFoundError:
+                pass  # it was delivered just now
+        return size
+
+    def _all(self) -> list[Path]:
+        return sorted(self.folder.iterdir()) if self.folder.is_dir() else []
+
+    def _files(self, *suffixes: str) -> list[Path]:
+        return [path for path in self._all() if path.suffix in suffixes and stamp_of(path)]
+
+
+def stamp_of(path: Path) -> int:
+    """Return when the file was spooled, in nanoseconds since 1970; 0 for a name that no spool has given."""
+    stamp = path.name.partition("-")[0]
+    return int(stamp) if stamp.isdecimal() else 0
+
+
+def _header(path: Path) -> SpoolHeader:
+    with path.open("rb") as file:
+        return decode_header(file.read(_LONGEST_HEADER))
+
+
+def _was_tried_lately(path: Path) -> bool:
+    try:
+        return 0 <= time.time() - path.stat().st_mtime < _REFUSED_INTERVAL
+    except FileNotFoundError:
+        return True
+
+
+def _is_locked(path: Path) -> bool:
+    descriptor = _lock(path)
+    if descriptor is None:
+        return path.exists()
+    os.close(descriptor)
+    return False
 
 
 def _lock(path: Path) -> int | None:
-    """Return the locked file; None when somebody else has it or has just delivered it."""
+    """Return the locked file; None when another process has it or has delivered it, or it cannot be opened."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

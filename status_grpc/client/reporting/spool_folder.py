@@ -1,0 +1,36 @@
+"""The folder of the spool: as the caller named it, or one of the user's state."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from status_grpc.client.options import is_off, is_on
+
+#: The only folder of a Lambda function that can be written. It lasts as long as the function's environment is warm.
+_LAMBDA_FOLDER = Path("/tmp/status-grpc/spool")  # noqa: S108 - a Lambda function has no other user
+
+
+def spool_folder(spool: str | None, *, server_configured: bool) -> Path | None:
+    """Return the folder for the option `spool`; None: no spool.
+
+    Without the option the spool is on only where a server was configured: the default address may be anything's.
+    """
+    if spool is None:
+        return default_spool_folder() if server_configured else None
+    if not spool or is_off(spool):
+        return None
+    return default_spool_folder() if is_on(spool) else Path(spool)
+
+
+def default_spool_folder() -> Path | None:
+    """Return the folder of the user's state; None where there is none, as without a home folder."""
+    if os.name != "posix":
+        return None  # the spool needs file locks of POSIX
+    if os.environ.get("AWS_LAMBDA_FUNCTION_NAME"):
+        return _LAMBDA_FOLDER
+    import platformdirs  # here and not above: few programs need it
+
+    folder = Path(platformdirs.user_state_dir("status-grpc", appauthor=False)) / "spool"
+    # A "~" that stands for no folder stays as it is.
+    return folder if folder.is_absolute() else None

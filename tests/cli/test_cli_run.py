@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from command_line import COMMAND, CommandLine
+from command_line import COMMAND, CommandLine, serving
+from ports import free_port
 from terminal import Terminal
 
-from status_grpc import TraceEventStatus
+from status_grpc import StatusClient, TraceEventStatus
 
 OK, FAILED = TraceEventStatus.OK, TraceEventStatus.FAILED
 PATIENCE = 60
@@ -196,15 +197,20 @@ def test_a_command_that_takes_its_time_is_heard_of(cli, job, history):
     assert process.returncode == 0
 
 
-def test_a_service_that_is_away_changes_nothing_but_is_told_later(run, history, cli, job, tmp_path):
-    away = {"STATUS_GRPC_SERVER": "127.0.0.1:9", "STATUS_GRPC_FLUSH_TIMEOUT": "0.2", "STATUS_GRPC_SPOOL": str(tmp_path)}
-    ended = run("--", "sh", "-c", "echo out; exit 4", **away)
+def test_a_service_that_is_away_changes_nothing_but_is_told_later(offline_cli, job, tmp_path):
+    address = f"127.0.0.1:{free_port()}"
+    environment = {"STATUS_GRPC_SERVER": address, "STATUS_GRPC_SPOOL": str(tmp_path / "spool")}
+    arguments = ["run", "--domain", "job", "--domain-id"]
+    ended = offline_cli(
+        *arguments, job, "--", "sh", "-c", "echo out; exit 4", STATUS_GRPC_FLUSH_TIMEOUT="0.2", **environment
+    )
     assert (ended.code, ended.out) == (4, "out\n")
-    assert "wait for the service" in ended.err
-    other = cli("run", "--domain", "job", "--domain-id", f"other-{job}", "--", "true", STATUS_GRPC_SPOOL=str(tmp_path))
-    assert other.code == 0
-    found = history()
-    assert (found.trace.done, found.events[-1].status_body["exit_code"]) == (True, 4)
+    assert f"2 events for {address} are kept in" in ended.err
+    with serving(offline_cli.environment, tmp_path, listen=address), StatusClient(address) as client:
+        other = offline_cli(*arguments, f"other-{job}", "--", "true", STATUS_GRPC_FLUSH_TIMEOUT="60", **environment)
+        assert (other.code, other.err) == (0, "")
+        (trace,) = client.list_traces(domain_id=job)
+        assert (trace.done, client.get_trace(trace.trace_id).events[-1].status_body["exit_code"]) == (True, 4)
 
 
 def test_the_output_passes_through_untouched_and_its_end_is_kept(cli, job, history):

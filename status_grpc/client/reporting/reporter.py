@@ -158,24 +158,28 @@ class Reporter:
 
         For the end of the process, after the last flush.
         """
-        outbox, spooler, server = self._outbox, self._spooler, self._connection_options.server
-        kept = 0
+        outbox, spooler, kept = self._outbox, self._spooler, 0
         if spooler is not None:
             spooler.wait(spooler.ask(), _LONGEST_LAST_WRITE)
             kept = spooler.leave()
+        why = "there is no spool" if spooler is None else "they could not be spooled"
         for ticket in outbox.pending():
-            outbox.settle(ticket, Unavailable("the server did not take them in time"))
+            outbox.settle(ticket, Unavailable(f"the server did not take them in time, and {why}"))
         lost, outbox.lost = outbox.lost, 0
         parts = []
         if kept and spooler is not None:
             parts.append(
-                f"{_events(kept)} for {server} kept in {spooler.place} until the next process that reports to it, "
+                f"{self._events(kept)} kept in {spooler.place} until the next process that reports to this server, "
                 "or `status-grpc spool deliver`, delivers them"
             )
         if lost:
-            parts.append(f"{_events(lost)} for {server} lost: {outbox.lost_because}")
+            parts.append(f"{self._events(lost)} lost: {outbox.lost_because}")
         if parts:
             log.warning("status-grpc: %s", "; ".join(parts))
+
+    def _events(self, count: int) -> str:
+        server = self._connection_options.server
+        return f"1 event for {server} is" if count == 1 else f"{count} events for {server} are"
 
     def _bound(self, timeout: float | None) -> float:
         if timeout is not None:
@@ -292,10 +296,6 @@ async def _is_set(event: asyncio.Event, timeout: float) -> bool:  # noqa: ASYNC1
     except TimeoutError:
         return False
     return True
-
-
-def _events(count: int) -> str:
-    return "1 event is" if count == 1 else f"{count} events are"
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:

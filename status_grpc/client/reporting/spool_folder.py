@@ -31,6 +31,9 @@ def default_spool_folder() -> Path | None:
         return _LAMBDA_FOLDER
     import platformdirs  # here and not above: few programs need it
 
-    folder = Path(platformdirs.user_state_dir("status-grpc", appauthor=False)) / "spool"
-    # A "~" that stands for no folder stays as it is.
+    try:
+        folder = Path(platformdirs.user_state_dir("status-grpc", appauthor=False)) / "spool"
+    except (OSError, RuntimeError):
+        return None
+    # Older releases of platformdirs leave a "~" that stands for no folder as it is.
     return folder if folder.is_absolute() else None

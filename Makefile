@@ -59,8 +59,9 @@ test-protobuf: ## run the tests of client and command line on another protobuf (
 test-browser: $(READY) ## run the test of the HTTP edge in a real browser: it needs Chromium, which pip cannot install
 	STATUS_GRPC_BROWSER=1 $(BIN)/python -m pytest --timeout 400 tests/http/test_http_browser_needs_chromium.py
 
-test-long: $(READY) ## run the test that kills the server every second for a minute, under 50 writers and 50 followers
-	STATUS_GRPC_LONG_TESTS=1 $(BIN)/python -m pytest --timeout 400 -rP tests/client/test_client_chaos.py
+test-long: $(READY) ## run the tests that kill the server for a minute or two in their long form, and print what they counted
+	STATUS_GRPC_LONG_TESTS=1 $(BIN)/python -m pytest --timeout 400 -rP tests/client/test_client_chaos.py \
+		tests/client/test_client_short_processes.py -k 'not outlives'
 
 screenshot: $(READY) ## take the picture of `status-grpc watch` in docs/ anew
 	$(BIN)/python tests/cli/make_screenshot.py

@@ -20,8 +20,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-# What reports while its server is away spools: never into the home of the user who runs the tests. Processes that tests
-# start take this over.
+# Reports that cannot be delivered are spooled, but never into the real home. Processes that tests start inherit this.
 _STATE = tempfile.mkdtemp(prefix="status-grpc-tests-state-")
 os.environ["XDG_STATE_HOME"] = _STATE
 atexit.register(shutil.rmtree, _STATE, ignore_errors=True)

@@ -25,7 +25,7 @@ class _LazyGroup(click.Group):
         "create": ("status_grpc.cli.writing", "create", "Start a trace."),
         "update": ("status_grpc.cli.writing", "update", "Append an event to a trace."),
         "run": ("status_grpc.cli.running", "run", "Run a command, and report it as a step."),
-        "spool": ("status_grpc.cli.spool", "spool", "Show and deliver events that wait for a server that was away."),
+        "spool": ("status_grpc.cli.spool", "spool", "Show and deliver undelivered events."),
         "import": ("status_grpc.cli.import_", "import_", "Record what other systems have written down."),
         "reconcile": ("status_grpc.cli.reconcile", "reconcile", "End the traces whose executions on AWS have ended."),
         "aws": ("status_grpc.cli.aws", "aws", "Look after a pipeline on AWS."),

@@ -1,4 +1,4 @@
-"""`status-grpc spool`: the events that wait on disk for a server that was away."""
+"""The command `status-grpc spool`, for undelivered events on disk."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class _Sum:
 @format_option("table", "json")
 @click.pass_context
 def spool(ctx: click.Context, folder: Path | None, form: str) -> None:
-    """Show the events that wait on disk for a server that was away.
+    """Show the undelivered events that wait on disk.
 
-    "Refused" are those that the server did not accept when they were tried. "In use" are those that a running process
-    still tries to deliver. json is one object {"folder", "servers"}.
+    The server has refused the "refused" ones when they were tried. A running process still tries to deliver the ones
+    "in use". json is one object {"folder", "servers"}.
 
     \b
     Examples:
@@ -100,7 +100,7 @@ def spool(ctx: click.Context, folder: Path | None, form: str) -> None:
 @with_connection
 @click.pass_context
 def deliver(ctx: click.Context, /, connection: dict[str, Any], folder: Path | None, every: bool, form: str) -> int:
-    """Deliver the events that wait on disk for the server, the oldest first.
+    """Deliver the events that wait for the server, oldest first.
 
     With --all each server gets its own events, with the credentials of the context for it, or of the environment if
     that names it, else with none. The exit code is 5 if events remain or were refused. Those of a running process are
@@ -209,7 +209,7 @@ def _spool(folder: Path, server: str) -> Spool:
 
 
 def _sums(folder: Path) -> list[_Sum]:
-    """Return what waits for each server, the one that has waited longest first."""
+    """Return the sums for each server, the oldest first."""
     sums: dict[str, _Sum] = {}
     for waiting in _spool(folder, "").waiting():
         _add(sums.setdefault(waiting.server, _Sum(waiting.server)), waiting)
@@ -238,7 +238,10 @@ def _options(connection: dict[str, Any]) -> ClientOptions:
 
 
 def _options_for(server: str, own: ClientOptions) -> ClientOptions | ValueError:
-    """Return how to reach a server that the spool names. Credentials of another server are not among it."""
+    """Return the options for a server of the spool.
+
+    Credentials of another server are never among them.
+    """
     from status_grpc.client.options import client_options, normal_server
 
     if _normal(own) == server:

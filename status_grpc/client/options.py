@@ -122,13 +122,13 @@ def reporting_options(given: Mapping[str, Any], environment: Mapping[str, str] |
 
 
 def is_server_configured(given: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> bool:
-    """Return whether the caller or the environment names a server, so that the default address is not used."""
+    """Return whether the caller or the environment names a server."""
     environment = os.environ if environment is None else environment
     return given.get("server") is not None or bool(environment.get(f"{_PREFIX}SERVER"))
 
 
 def normal_server(server: str) -> str:
-    """Return the server in the form that is the same however the target or URL was written."""
+    """Return one form for all ways to write the same server."""
     if not server.startswith(_URLS):
         if server.startswith("unix:"):
             return re.sub("^unix:/+", "unix:/", server)
@@ -142,12 +142,12 @@ def normal_server(server: str) -> str:
 
 
 def is_off(text: str) -> bool:
-    """Return whether the text is one of those that turn an option off."""
+    """Return whether the text turns an option off."""
     return text.lower() in _FALSE
 
 
 def is_on(text: str) -> bool:
-    """Return whether the text is one of those that turn an option on."""
+    """Return whether the text turns an option on."""
     return text.lower() in _TRUE
 
 

@@ -32,7 +32,7 @@ WITH_JSON = {
     if isinstance(option.type, click.Choice) and option.name == "form" and "json" in option.type.choices
 }
 #: Commands that need more around them than a trace; their own tests parse what they print.
-ELSEWHERE = {"import", "lineage"}
+ELSEWHERE = {"import", "lineage", "spool deliver"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

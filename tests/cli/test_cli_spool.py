@@ -1,4 +1,4 @@
-"""`status-grpc spool`: what waits on disk for a server that was away, and how it gets there."""
+"""The command `status-grpc spool`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ AWAY = "127.0.0.1:9"
 
 @pytest.fixture
 def cli(cli: CommandLine, tmp_path: Path) -> CommandLine:
-    """The command line of a user who has a spool of his own."""
+    """The command line with a spool of the test's own."""
     return CommandLine({**cli.environment, "XDG_STATE_HOME": str(tmp_path), "STATUS_GRPC_FLUSH_TIMEOUT": "0.3"})
 
 
 def report(cli: CommandLine, trace_id: str, server: str = AWAY, **environment: str) -> str:
-    """Report a step while the server is away; return what the command says."""
+    """Report a step to a server that cannot be reached. Return standard error."""
     ended = cli("run", "--trace-id", trace_id, "--", "true", STATUS_GRPC_SERVER=server, **environment)
     assert ended.code == 0
     return ended.err

@@ -63,8 +63,10 @@ def fake_client(fake: FakeServer) -> Iterator[StatusClient]:
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Each test configures its own reporting and has its own spool; none reports to whatever listens on the default
-    port."""
+    """Each test has its own reporting and its own spool.
+
+    None reports to whatever listens on the default port.
+    """
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
     for name in ("SERVER", "TRACE_ID", "COMPONENT", "SPOOL", "ATTEMPT", "TOKEN"):
         monkeypatch.delenv(f"STATUS_GRPC_{name}", raising=False)

@@ -1,4 +1,4 @@
-"""A process of a pipeline that lives for a moment: reports a few steps of one trace, says how that went, and ends."""
+"""A short-lived process of a pipeline that reports a few steps."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ class Stopwatch:
 
 
 def main() -> None:
-    """Run a part of the pipeline that works on this trace: `short_steps.py PART TRACE_ID`."""
+    """Run a part of the pipeline.
+
+    The arguments are the part and the id of the trace.
+    """
     part, trace_id = sys.argv[1:]
     stopwatch = Stopwatch()
     if part == "first":

@@ -14,7 +14,7 @@ HEAVY = {"sqlalchemy", "rich", "pydantic", "pydantic_settings", "structlog", "cl
 
 def test_importing_the_package_loads_next_to_nothing():
     loaded = modules_after("import status_grpc")
-    assert not loaded & (HEAVY | {"grpc", "google.protobuf", "asyncio"})
+    assert not loaded & (HEAVY | {"grpc", "google.protobuf", "asyncio", "platformdirs"})
 
 
 def test_steps_load_no_grpc_until_one_begins():
@@ -23,7 +23,7 @@ from status_grpc import status_add, status_step, status_wrapper, trace
 @status_wrapper
 def step(): pass
 """
-    assert not modules_after(program) & (HEAVY | {"grpc", "asyncio"})
+    assert not modules_after(program) & (HEAVY | {"grpc", "asyncio", "platformdirs"})
 
 
 def test_a_client_loads_grpc_when_it_is_made_and_nothing_of_the_server():

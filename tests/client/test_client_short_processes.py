@@ -1,6 +1,7 @@
-"""Short-lived processes report to a server that is killed: nothing is lost, every trace ends.
+"""Short-lived processes that report to a server that is killed.
 
-The test with random kills is short by default; `make test-long` makes it 1,000 events, and prints its figures.
+Nothing is lost, and every trace ends. The test with random kills is short by default. `make test-long` makes it 1,000
+events, and prints its figures.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from warm import WarmProcess
 from status_grpc import StatusClient, TraceStatus
 
 LONG = bool(os.environ.get("STATUS_GRPC_LONG_TESTS"))
-PIPELINES = 100 if LONG else 12
-AT_ONCE = 6
+PIPELINES = 100 if LONG else 10
+AT_ONCE = 6 if LONG else 10
 #: What docs/client.md promises for the end of a step, and what a loaded machine may add to it, in seconds.
 BOUND, SLACK = 2.0, 3.0
 
@@ -89,7 +90,7 @@ def test_a_pipeline_outlives_an_outage(
 
 
 def run_pipeline(trace_id: str, folder: Path, counts: Counter[str]) -> float:
-    """Run the processes of a pipeline one after the other; return the time of the slowest step."""
+    """Run the processes of a pipeline. Return the time of the slowest step."""
     slowest = 0.0
     for part in PARTS:
         took, said = run_part(part, trace_id, folder)
@@ -100,7 +101,7 @@ def run_pipeline(trace_id: str, folder: Path, counts: Counter[str]) -> float:
 
 
 def run_part(part: str, trace_id: str, folder: Path) -> tuple[float, list[str]]:
-    """Run a process; return the time of its slowest step, and the lines it has said about events left."""
+    """Run a process. Return the time of its slowest step, and its lines about events left."""
     log = folder / f"{trace_id}-{part}.log"
     process = WarmProcess([part, trace_id], log=log, program=main)
     slowest = json.loads(process.communicate())["slowest"]
@@ -111,7 +112,7 @@ def run_part(part: str, trace_id: str, folder: Path) -> tuple[float, list[str]]:
 
 
 def kill_at_random(server: RealServer, chance: random.Random, over: threading.Event, counts: Counter[str]) -> None:
-    """Kill and start the server until it is over; it runs at the end."""
+    """Kill and start the server until it is over. It runs at the end."""
     while not over.wait(chance.uniform(0.1, 0.8)):
         server.kill()
         counts["kills"] += 1
@@ -120,7 +121,7 @@ def kill_at_random(server: RealServer, chance: random.Random, over: threading.Ev
 
 
 def deliver(folder: Path) -> int:
-    """Run `status-grpc spool deliver` once; nothing is left after it. Return how many events it delivered."""
+    """Run `status-grpc spool deliver` once. Return how many events it delivered."""
     log = folder / "deliver.log"
     process = WarmProcess(["spool", "deliver", "--format", "json"], log=log)
     (told,) = json.loads(process.communicate())["servers"]

@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,8 @@ from status_grpc.client.reporting.spool_delivery import SpoolDelivery, SpoolOutc
 from status_grpc.client.reporting.spool_folder import default_spool_folder, spool_folder
 from status_grpc.domain.events import EventDraft, TraceStatus
 
+#: What a loaded machine may add to a step, in seconds.
+SLACK = 3.0
 REPORTS = st.lists(st.builds(Report, st.booleans(), st.binary(max_size=200)))
 
 
@@ -116,7 +120,7 @@ def test_what_this_process_delivers_itself_is_deleted(fake: FakeServer, tmp_path
 
 def test_what_does_not_fit_into_memory_goes_to_the_spool(fake: FakeServer, tmp_path: Path):
     fake.service.fail("BatchUpdate", *[Fault(error=Unavailable())] * 5)
-    configure(server=fake.address, flush_timeout=0.2, spool=str(tmp_path), component="c")
+    configure(server=fake.address, flush_timeout=10, spool=str(tmp_path), component="c")
     with trace("d", "x/1", finish=False) as t:
         for number in range(150):
             with status_step(f"step-{number}", status_body={"big": "x" * 900_000}, flush="background"):
@@ -290,7 +294,7 @@ def test_what_is_too_old_is_dropped_and_counted(fake: FakeServer, tmp_path: Path
 
 
 def spooled(folder: Path, server: str, draft: EventDraft, *, creates: bool = False) -> None:
-    """Leave an event in a spool as a process does that has ended."""
+    """Leave an event in a spool, as an ended process does."""
     Spool(folder, server).write([make_report(draft, creates=creates)]).release()
 
 
@@ -355,7 +359,7 @@ def test_a_delivery_is_repeated_while_it_gets_on(fake: FakeServer):
 
 
 def deliver(fake: FakeServer, **options: str) -> SpoolOutcome:
-    """Deliver what waits for the server; returns what became of it, but for the error."""
+    """Deliver what waits for the server. Return the outcome."""
     found = SpoolDelivery(Spool(state_spool(), fake.address), ClientOptions(server=fake.address, **options)).run()
     if not found.remaining:
         found.error = None
@@ -424,6 +428,31 @@ async def test_an_asynchronous_step_that_has_ended_is_on_disk(fake: FakeServer):
     async with status_step("x", trace_id="t"):
         pass
     assert len(files()) == 1
+
+
+def test_an_interpreter_that_ends_and_starts_no_thread_keeps_its_events(monkeypatch: pytest.MonkeyPatch):
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    configure(server="http://127.0.0.1:9", flush_timeout=0.3, component="c")
+    with status_step("x", trace_id="t", flush="background"):
+        pass
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    end_reporting()
+    assert len(files()) == 1
+
+
+def test_a_disk_that_hangs_delays_a_step_no_longer_than_a_server(monkeypatch: pytest.MonkeyPatch):
+    hangs = threading.Event()
+    monkeypatch.setattr("os.fsync", lambda descriptor: hangs.wait(60))
+    configure(server="127.0.0.1:9", flush_timeout=0.5, component="c")
+    for _ in range(2):
+        began = time.monotonic()
+        step("x")
+        assert time.monotonic() - began < 0.5 + SLACK
+    hangs.set()
+    end_reporting()
+    assert sum(decode_spool(file.read_bytes())[0].events for file in files()) == 2
 
 
 def test_each_server_is_sent_the_token_of_its_own_context_only(

@@ -165,9 +165,9 @@ def _make_reporter(given: Mapping[str, Any]) -> AnyReporter:
 
 @atexit.register
 def end_reporting() -> None:
-    """Flush what the steps of this process have reported, and say what has not arrived, if anything.
+    """Flush, and log how many reports have not arrived.
 
-    Happens by itself when the interpreter ends.
+    The interpreter calls this at exit.
     """
     if _default.reporter is not None:
         _default.reporter.flush()

@@ -32,9 +32,10 @@ _REFUSED_FOR_NOW = (PermissionDenied, TraceNotFound)
 
 
 class Delivery:
-    """Sends reports and settles them in the outbox. `send` makes one attempt of a call and raises StatusError.
+    """Sends reports and settles them in the outbox.
 
-    With a spool, what the server refuses for now is held there. Without one it is lost.
+    `send` makes one attempt of a call and raises StatusError. With a spool, a report that the server refuses for now
+    is held there. Without one it is lost.
     """
 
     def __init__(

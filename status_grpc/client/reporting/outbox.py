@@ -1,6 +1,7 @@
-"""The outbox: reports that wait to be delivered, in order, bounded in number and bytes.
+"""The outbox of reports that wait to be delivered.
 
-What earlier processes have left in the spool is delivered before what this process reports.
+It keeps their order, and is bounded in number and bytes. Reports that earlier processes have left in the spool are
+delivered before those of this process.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Ticket:
 class Outbox:
     """Holds reports until they are settled. Safe for many threads.
 
-    At most `most_reports` and `most_bytes` of them; `put` refuses what has no room, unless it is `urgent`.
+    At most `most_reports` and `most_bytes` of this process; `put` refuses what has no room, unless it is `urgent`.
     """
 
     def __init__(self, most_reports: int = 10_000, most_bytes: int = 64 * 1024 * 1024) -> None:
@@ -56,7 +57,7 @@ class Outbox:
         self._count = 0
         # In the order of their numbers. What is delivered out of order leaves those before it in place.
         self._pending: dict[int, Ticket] = {}
-        # From the spool: to be delivered before those. Nobody waits for them.
+        # From the spool. They are delivered first, and no flush waits for them alone.
         self._earlier: dict[int, Ticket] = {}
         # Refused by the server, and to be kept on disk.
         self._refused: list[Report] = []
@@ -81,11 +82,14 @@ class Outbox:
         """Whether there are reports for `take_refused`."""
         return bool(self._refused)
 
-    def put(self, report: Report, *, urgent: bool = False) -> Ticket | None:
-        """Add a report at the end. Returns None when there is no room."""
+    def put(self, report: Report, *, urgent: bool = False, share: int = 1) -> Ticket | None:
+        """Add a report at the end. Returns None when there is no room.
+
+        share: so many times the limits hold.
+        """
         size = len(report.data)
         with self.changed:
-            full = len(self) >= self._most_reports or self._bytes + size > self._most_bytes
+            full = len(self._pending) >= share * self._most_reports or self._bytes + size > share * self._most_bytes
             if full and not urgent:
                 return None
             self._count += 1
@@ -96,17 +100,16 @@ class Outbox:
             return ticket
 
     def put_earlier(self, report: Report, file: SpoolFile) -> Ticket:
-        """Add a report from the spool: after others from there, before those of this process."""
+        """Add a report from the spool, before all reports of this process."""
         with self.changed:
             self._count += 1
             ticket = self._earlier[self._count] = Ticket(report, self._count, file)
-            self._bytes += len(report.data)
             return ticket
 
     def batch(self, *, own: bool = True) -> list[Ticket]:
-        """Return the first reports, as many as one delivery may carry; they stay in the outbox.
+        """Return the first reports, as many as one delivery may carry.
 
-        own: False leaves out those of this process, because there are earlier ones that are not here yet.
+        They stay in the outbox. own: False leaves out those of this process, because earlier ones are not here yet.
         """
         batch: list[Ticket] = []
         size = 0
@@ -139,7 +142,7 @@ class Outbox:
             ticket.file.settled_one()
 
     def hold(self, ticket: Ticket, error: StatusError) -> None:
-        """Take a report out that the server refuses for now: it belongs into the spool."""
+        """Take out a report that the server refuses for now."""
         if not self._take_out(ticket, error):
             return
         if ticket.file is not None:
@@ -159,7 +162,7 @@ class Outbox:
             self.lost_because = reason
 
     def take_refused(self) -> list[Report]:
-        """Return the reports that are held and in no file yet. The caller keeps them."""
+        """Return the held reports that are in no file yet, once."""
         with self.changed:
             refused, self._refused = self._refused, []
         return refused
@@ -167,10 +170,10 @@ class Outbox:
     def _take_out(self, ticket: Ticket, error: StatusError | None) -> bool:
         """Return whether it was there."""
         with self.changed:
-            lane = self._pending if ticket.number in self._pending else self._earlier
-            if lane.pop(ticket.number, None) is None:
+            if self._pending.pop(ticket.number, None) is not None:
+                self._bytes -= len(ticket.report.data)
+            elif self._earlier.pop(ticket.number, None) is None:
                 return False
-            self._bytes -= len(ticket.report.data)
             ticket.error, ticket.settled = error, True
             due = self._take_due()
         for callback in due:
@@ -180,9 +183,9 @@ class Outbox:
     def replace(self, ticket: Ticket, report: Report) -> None:
         """Deliver this report instead of the ticket's."""
         with self.changed:
-            if not ticket.settled:
+            if ticket.number in self._pending:
                 self._bytes += len(report.data) - len(ticket.report.data)
-                ticket.report = report
+            ticket.report = report
 
     def keep_in(self, file: SpoolFile, tickets: list[Ticket]) -> None:
         """Note that the file holds these reports, too, and that of those settled by now it need not."""
@@ -194,7 +197,7 @@ class Outbox:
             file.settled_one()
 
     def when_settled(self, callback: Callable[[], None]) -> None:
-        """Call back, once, when all that this process has put in is settled; at once when there is nothing."""
+        """Call back, once, when all reports of this process are settled."""
         with self.changed:
             if self._pending:
                 self._waiting.append((self._count, callback))

@@ -93,8 +93,12 @@ class Reporter:
         """
         ticket = self._outbox.put(report, urgent=urgent)
         if ticket is None and self._spooler is not None:
-            self._spooler.move()
-            ticket = self._outbox.put(report, urgent=urgent)
+            # The disk is given time: until twice as much waits, then as long as a flush waits.
+            asked = self._spooler.ask(room=True)
+            ticket = self._outbox.put(report, share=2)
+            if ticket is None:
+                self._spooler.wait(asked, self.options.flush_timeout)
+                ticket = self._outbox.put(report, share=2)
         self.warm_up()
         if ticket is None:
             self._outbox.lose("too many events waited")
@@ -154,13 +158,13 @@ class Reporter:
         return flushed
 
     def leave(self) -> None:
-        """Say what has not arrived, if anything, and leave what is in the spool to other processes.
+        """Log what has not arrived, and leave the spool to other processes.
 
         For the end of the process, after the last flush.
         """
         outbox, spooler, kept = self._outbox, self._spooler, 0
         if spooler is not None:
-            spooler.wait(spooler.ask(), _LONGEST_LAST_WRITE)
+            spooler.wait(spooler.ask(last=True), _LONGEST_LAST_WRITE)
             kept = spooler.leave()
         why = "there is no spool" if spooler is None else "they could not be spooled"
         for ticket in outbox.pending():
@@ -187,7 +191,7 @@ class Reporter:
         return self.options.flush_timeout * (_SHARE_WHILE_AWAY if self._away else 1)
 
     def _patience_before_spooling(self, bound: float) -> float:
-        """Return how long a flush that may wait so long waits before it has the spool written, in seconds."""
+        """Return after how many seconds of a flush the spool is written."""
         if self._away or self._spooler is None:
             return 0.0
         return min(bound, self.options.flush_timeout) * _SHARE_BEFORE_SPOOLING
@@ -287,7 +291,7 @@ class Reporter:
 
 
 async def _is_set(event: asyncio.Event, timeout: float) -> bool:  # noqa: ASYNC109 - as in flush
-    """Wait for the event for so many seconds. Returns whether it is set."""
+    """Wait for the event, and return whether it is set."""
     import asyncio
 
     try:

@@ -1,4 +1,4 @@
-"""The spool: reports on disk, for a server that is away for longer than this process lives.
+"""The spool of undelivered reports on disk.
 
 A folder of files for this user only. Each file is written whole (under another name, then renamed), names the server
 that its reports are for, and holds no credentials. The process that tries to deliver a file has locked it, and deletes
@@ -102,12 +102,15 @@ class Waiting:
 
 
 class SpoolFile:
-    """A file that this process has locked. It is deleted when all its reports are settled. Safe for threads."""
+    """A file that this process has locked. Safe for threads.
+
+    It is deleted when all its reports are settled.
+    """
 
     def __init__(self, spool: Spool, path: Path, descriptor: int, *, reports: int, size: int) -> None:
         self.path = path
         self.size = size
-        #: How many of its reports are not settled; those that are held count.
+        #: How many of its reports are not settled, held ones included.
         self.left = reports
         self._spool = spool
         self._descriptor = descriptor
@@ -117,7 +120,7 @@ class SpoolFile:
 
     @property
     def is_free_to_merge(self) -> bool:
-        """Whether all its reports that are not settled are in the outbox, too."""
+        """Whether the outbox has all its reports that are not settled."""
         return self._descriptor >= 0 and not self._held
 
     def settled_one(self) -> None:
@@ -127,7 +130,7 @@ class SpoolFile:
             self._finish_if_done()
 
     def hold(self, report: Report) -> None:
-        """Note that the server refuses this report for now: it stays on disk."""
+        """Keep a report on disk that the server refuses for now."""
         with self._lock:
             self._held.append(report)
             self._finish_if_done()
@@ -138,7 +141,10 @@ class SpoolFile:
             self._unlock()
 
     def discard(self) -> None:
-        """Delete the file: its reports are in another one, but for those that are held."""
+        """Delete the file because another one has its reports.
+
+        Held reports stay on disk.
+        """
         with self._lock:
             self.left = len(self._held)
             self._finish_if_done()
@@ -173,9 +179,9 @@ class SpoolFile:
 
 
 class Spool:
-    """The files of one folder for one server. The folder has at most `most_bytes`, for all servers.
+    """The files of one folder for one server. Safe for threads.
 
-    Files older than `most_age` seconds are dropped. Safe for threads.
+    The folder has at most `most_bytes` for all servers together. Files older than `most_age` seconds are dropped.
     """
 
     def __init__(
@@ -189,15 +195,15 @@ class Spool:
         self._descriptors: set[int] = set()
 
     def write(self, reports: list[Report], *, refused: bool = False, since: int | None = None) -> SpoolFile:
-        """Write the reports to a file of their own. They are on disk when this returns.
+        """Write the reports to a file of their own.
 
-        refused: the server has refused them. since: when they were spooled first, in nanoseconds; None: now.
-        Raises OSError, also when the folder holds as much as it may.
+        They are on disk when this returns. refused: the server has refused them. since: when they were spooled first,
+        in nanoseconds, None for now. Raises OSError, also when the folder holds as much as it may.
         """
-        content = encode_spool(self.server, reports)
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self._size() + len(content) > self._most_bytes:
+        if self._size() + sum(len(report.data) for report in reports) > self._most_bytes:
             raise OSError(f"the spool {self.folder} holds {self._most_bytes} bytes, as much as it may")
+        content = encode_spool(self.server, reports)
         # The name sorts by time: what was spooled first is delivered first.
         name = f"{time.time_ns() if since is None else since:020d}-{os.getpid()}-{next(_counter)}"
         path = self.folder / f"{name}{_REFUSED if refused else _WAITING}"
@@ -225,15 +231,16 @@ class Spool:
             os.close(descriptor)
 
     def claim(self) -> Iterator[tuple[SpoolFile, list[Report]]]:
-        """Lock the files for this server that no process has, the oldest first, and return them with their reports.
+        """Lock the free files for this server and return their reports.
 
-        Drops what is too old, for whatever server. Leaves out reports that the server has refused. Raises OSError.
+        The oldest comes first. Drops what is too old, for whatever server. Leaves out reports that the server has
+        refused. Raises OSError.
         """
         self._drop_old()
         return self._claim_each(self._files(_WAITING))
 
     def claim_refused(self) -> Iterator[tuple[SpoolFile, list[Report]]]:
-        """As `claim`, for reports that the server has refused, unless they were tried during the last minute."""
+        """As `claim`, for refused reports that were not tried lately."""
         return self._claim_each([path for path in self._files(_REFUSED) if not _was_tried_lately(path)])
 
     def claim_all(self) -> Iterator[tuple[SpoolFile, list[Report]]]:
@@ -275,7 +282,10 @@ class Spool:
         os.close(descriptor)
 
     def after_fork(self) -> None:
-        """Close, in a child, what the parent has locked. Takes no lock: another thread may have had it."""
+        """Close, in a child, what the parent has locked.
+
+        Takes no lock, because another thread may have had it.
+        """
         for descriptor in self._descriptors:
             os.close(descriptor)
         self._descriptors = set()
@@ -334,7 +344,10 @@ class Spool:
 
 
 def stamp_of(path: Path) -> int:
-    """Return when the file was spooled, in nanoseconds since 1970; 0 for a name that no spool has given."""
+    """Return when the file was spooled, in nanoseconds since 1970.
+
+    0 for a name that no spool has given.
+    """
     stamp = path.name.partition("-")[0]
     return int(stamp) if stamp.isdecimal() else 0
 
@@ -360,7 +373,10 @@ def _is_locked(path: Path) -> bool:
 
 
 def _lock(path: Path) -> int | None:
-    """Return the locked file; None when another process has it or has delivered it, or it cannot be opened."""
+    """Return the descriptor of the file, locked.
+
+    None when another process has it or has delivered it, or it cannot be opened.
+    """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:

@@ -1,4 +1,4 @@
-"""Delivery of a spool by command: everything that waits for one server, the oldest first."""
+"""Delivery of all spooled reports for one server, by command."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class SpoolDelivery:
         return refused and self._outcome.delivered > before
 
     def _deliver(self, outbox: Outbox) -> StatusError | None:
-        """Deliver what is in the outbox. Returns why it stopped, if the server takes nothing."""
+        """Deliver the outbox. Return why it stopped, if it did."""
         delivery = Delivery(outbox, self._connection.send, self._options.attempt_timeout, has_spool=True)
         tries = None
         while batch := outbox.batch():

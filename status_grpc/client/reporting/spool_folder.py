@@ -1,4 +1,4 @@
-"""The folder of the spool: as the caller named it, or one of the user's state."""
+"""The choice of the folder for the spool."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ _LAMBDA_FOLDER = Path("/tmp/status-grpc/spool")  # noqa: S108 - a Lambda functio
 
 
 def spool_folder(spool: str | None, *, server_configured: bool) -> Path | None:
-    """Return the folder for the option `spool`; None: no spool.
+    """Return the folder for the option `spool`.
 
-    Without the option the spool is on only where a server was configured: the default address may be anything's.
+    None: no spool. Without the option the spool is on only where a server was configured, because anything may listen
+    at the default address.
     """
     if spool is None:
         return default_spool_folder() if server_configured else None
@@ -24,7 +25,10 @@ def spool_folder(spool: str | None, *, server_configured: bool) -> Path | None:
 
 
 def default_spool_folder() -> Path | None:
-    """Return the folder of the user's state; None where there is none, as without a home folder."""
+    """Return the folder of the user's state.
+
+    None: there is no home folder, or the platform is not POSIX.
+    """
     if os.name != "posix":
         return None  # the spool needs file locks of POSIX
     if os.environ.get("AWS_LAMBDA_FUNCTION_NAME"):

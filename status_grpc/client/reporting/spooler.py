@@ -1,4 +1,4 @@
-"""The spooler: moves reports between the outbox and the spool, off the step's path."""
+"""The spooler between outbox and spool, off the step's path."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from status_grpc.client.reporting.spool import Spool, SpoolFile
 #: How long to wait between looks into the spool, in seconds.
 INTERVAL = 60.0
 #: How much is read from the spool at a time: each file is open until it is delivered.
-_MOST_REPORTS, _MOST_FILES = 1000, 64
+_MOST_REPORTS, _MOST_FILES, _MOST_BYTES = 1000, 64, 16 * 1024 * 1024
 #: So many files of at most so many bytes are merged into one. A step that ends during an outage writes a file.
 _MOST_SMALL_FILES, _SMALL = 16, 1024 * 1024
+#: How long a spool that could not be written is left alone, in seconds.
+_PAUSE_AFTER_FAILURE = 10.0
 
 
 class Spooler:
-    """Writes what waits in the outbox to the spool, and reads what earlier processes have left. Safe for threads."""
+    """Moves reports between the outbox and the spool. Safe for threads."""
 
     def __init__(self, spool: Spool, outbox: Outbox) -> None:
         self._spool = spool
@@ -33,6 +35,8 @@ class Spooler:
         self._written: list[SpoolFile] = []
         self._changed = threading.Condition()
         self._asked = self._done = 0
+        self._room_wanted = False
+        self._broken_until = 0.0
         self._thread: threading.Thread | None = None
 
     @property
@@ -40,11 +44,18 @@ class Spooler:
         """The folder."""
         return str(self._spool.folder)
 
-    def ask(self) -> int:
-        """Have another thread copy what waits in the outbox to the spool. Returns a number for `wait`."""
+    def ask(self, *, room: bool = False, last: bool = False) -> int:
+        """Have another thread copy the outbox to the spool.
+
+        room: then take out of the outbox what is on disk. last: try though it failed just now. Returns a number for
+        `wait`.
+        """
         with self._changed:
             self._asked += 1
             number = self._asked
+            self._room_wanted = self._room_wanted or room
+            if last:
+                self._broken_until = 0.0
             started = self._thread is not None or self._start()
             self._changed.notify_all()
         if not started:
@@ -62,7 +73,10 @@ class Spooler:
         return True
 
     def wait(self, number: int, timeout: float) -> bool:
-        """Wait until what was asked for is on disk, or could not be written. Returns whether it was done in time."""
+        """Wait until what was asked for is written or has failed.
+
+        Returns whether that was within `timeout` seconds.
+        """
         with self._changed:
             return self._changed.wait_for(lambda: self._done >= number, max(0.0, timeout))
 
@@ -70,19 +84,28 @@ class Spooler:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._asked > self._done)
-                number = self._asked
+                number, room, self._room_wanted = self._asked, self._room_wanted, False
             self.copy()
+            if room:
+                self._release(self._outbox.pending())
+                self._look_at = 0.0
             with self._changed:
                 self._done = number
                 self._changed.notify_all()
 
     def copy(self) -> None:
-        """Write what waits and is not on disk yet to the spool. The outbox keeps it, but for what is refused."""
+        """Write to the spool what is not on disk yet.
+
+        The outbox keeps it, but for refused reports.
+        """
         with self._writing:
+            if time.monotonic() < self._broken_until:
+                return
             try:
                 self._write_refused()
                 self._write_pending()
             except OSError as error:
+                self._broken_until = time.monotonic() + _PAUSE_AFTER_FAILURE
                 warn_once("spool", "status-grpc: events cannot be spooled: %s", error)
 
     def _write_refused(self) -> None:
@@ -116,12 +139,6 @@ class Spooler:
     def _keep(self, file: SpoolFile) -> None:
         self._written = [*(written for written in self._written if written.left), file]
 
-    def move(self) -> None:
-        """Make room in the outbox: what is on disk can be read again later."""
-        self.copy()
-        self._release(self._outbox.pending())
-        self._look_at = 0.0
-
     def _release(self, tickets: list[Ticket]) -> None:
         for ticket in tickets:
             if ticket.file is not None:
@@ -129,7 +146,10 @@ class Spooler:
                 self._outbox.forget(ticket)
 
     def leave(self) -> int:
-        """Leave to other processes what is on disk. Returns how many reports of this process that is."""
+        """Leave what is on disk to other processes.
+
+        Returns how many reports of this process that is.
+        """
         self._release(self._outbox.earlier())
         self._release(self._outbox.pending())
         kept = sum(file.left for file in self._written if file.path.exists())
@@ -137,7 +157,7 @@ class Spooler:
         return kept
 
     def load(self) -> None:
-        """Put into the outbox what others (or this process, to make room) have left in the spool."""
+        """Put what waits in the spool into the outbox, if due."""
         now = time.monotonic()
         if self._outbox.has_earlier:
             return
@@ -154,12 +174,13 @@ class Spooler:
 
     def _take(self, claimed: Iterator[tuple[SpoolFile, list[Report]]]) -> bool:
         """Put some files into the outbox. Returns whether there may be more."""
-        taken = 0
+        taken = size = 0
         for files, (file, reports) in enumerate(claimed, 1):
             for report in reports:
                 self._outbox.put_earlier(report, file)
             taken += len(reports)
-            if files >= _MOST_FILES or taken >= _MOST_REPORTS:
+            size += file.size
+            if files >= _MOST_FILES or taken >= _MOST_REPORTS or size >= _MOST_BYTES:
                 return True
         return False
 

@@ -96,7 +96,8 @@ def status_step(
     the end. Default: "finish" unless something around this step tells the end.
     report_start: send an event at the start, too.
     flush: "end": the end of an outermost step waits until its events have arrived, at most STATUS_GRPC_FLUSH_TIMEOUT
-    (2 s); "background": it never waits, and what was not delivered when the process is killed is lost.
+    (2 s), and what has not is in the spool; "background": it never waits, and what was not delivered when the process
+    is killed is lost.
     on_error: "warn": what cannot be reported is logged once; "raise": the step waits, and raises a StatusError.
     """
     return Step(Behaviour(on_exception, report_start, flush, on_error), {"operation": operation, **fields})

@@ -83,7 +83,9 @@ def trace(
 
     expire_time: when the server ends the trace as FAILED if nobody else has ended it.
     finish: False leaves it to somebody else to tell the end, unless an exception goes through.
-    on_error: "warn": what cannot be reported is logged once, and the trace id is good all the same: the trace will be
-    there when the service is back; "raise": a StatusError.
+    on_error: "warn": what cannot be reported is logged once, and the trace id is valid all the same. The trace is there
+    once the server is back and this process has delivered its events, or, if it has ended before, the next process that
+    reports to that server or `status-grpc spool deliver`. That needs a spool: see docs/client.md. "raise": a
+    StatusError.
     """
     return OpenTrace({"domain": domain, "domain_id": domain_id, **fields}, expire_time, finish, on_error)

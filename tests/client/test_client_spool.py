@@ -62,6 +62,14 @@ def test_a_file_belongs_to_one_process_until_it_is_delivered(tmp_path: Path):
     assert list((tmp_path / "spool").iterdir()) == []
 
 
+def test_a_report_that_is_refused_while_its_file_is_merged_stays(tmp_path: Path):
+    spool = Spool(tmp_path, "s:1")
+    file = spool.write([Report(False, b"one")])
+    file.discard()
+    file.hold(Report(False, b"one"))
+    assert [reports for _, reports in spool.claim_all()] == [[Report(False, b"one")]]
+
+
 def test_a_damaged_file_is_kept_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     spool = Spool(tmp_path, "s:1")
     spool.write([Report(False, b"one")]).release()

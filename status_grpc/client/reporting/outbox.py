@@ -83,9 +83,9 @@ class Outbox:
         return bool(self._refused)
 
     def put(self, report: Report, *, urgent: bool = False, share: int = 1) -> Ticket | None:
-        """Add a report at the end. Returns None when there is no room.
+        """Add a report at the end.
 
-        share: so many times the limits hold.
+        share: so many times the limits hold. Returns None when there is no room.
         """
         size = len(report.data)
         with self.changed:
@@ -134,22 +134,16 @@ class Outbox:
 
     def settle(self, ticket: Ticket, error: StatusError | None = None) -> None:
         """Take a report out: it was delivered, or it never will be because of `error`."""
-        if not self._take_out(ticket, error):
-            return
-        if error is not None:
-            self.lose(error.message)
-        if ticket.file is not None:
-            ticket.file.settled_one()
+        lost = None if error is None else error.message
+        file = self._take_out(ticket, error, lost=lost)
+        if file is not None:
+            file.settled_one()
 
     def hold(self, ticket: Ticket, error: StatusError) -> None:
         """Take out a report that the server refuses for now."""
-        if not self._take_out(ticket, error):
-            return
-        if ticket.file is not None:
-            ticket.file.hold(ticket.report)
-        else:
-            with self.changed:
-                self._refused.append(ticket.report)
+        file = self._take_out(ticket, error, hold=True)
+        if file is not None:
+            file.hold(ticket.report)
 
     def forget(self, ticket: Ticket) -> None:
         """Take a report out that is kept elsewhere."""
@@ -167,18 +161,27 @@ class Outbox:
             refused, self._refused = self._refused, []
         return refused
 
-    def _take_out(self, ticket: Ticket, error: StatusError | None) -> bool:
-        """Return whether it was there."""
+    def _take_out(
+        self, ticket: Ticket, error: StatusError | None, *, lost: str | None = None, hold: bool = False
+    ) -> SpoolFile | None:
+        """Take a report out and return the file that has it.
+
+        Everything is noted before a flush that waits for it returns.
+        """
         with self.changed:
             if self._pending.pop(ticket.number, None) is not None:
                 self._bytes -= len(ticket.report.data)
             elif self._earlier.pop(ticket.number, None) is None:
-                return False
+                return None
             ticket.error, ticket.settled = error, True
-            due = self._take_due()
+            if lost is not None:
+                self.lose(lost)
+            if hold and ticket.file is None:
+                self._refused.append(ticket.report)
+            due, file = self._take_due(), ticket.file
         for callback in due:
             callback()
-        return True
+        return file
 
     def replace(self, ticket: Ticket, report: Report) -> None:
         """Deliver this report instead of the ticket's."""

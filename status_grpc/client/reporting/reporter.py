@@ -164,8 +164,7 @@ class Reporter:
         """
         outbox, spooler, kept = self._outbox, self._spooler, 0
         if spooler is not None:
-            spooler.wait(spooler.ask(last=True), _LONGEST_LAST_WRITE)
-            kept = spooler.leave()
+            kept = spooler.leave(_LONGEST_LAST_WRITE)
         why = "there is no spool" if spooler is None else "they could not be spooled"
         for ticket in outbox.pending():
             outbox.settle(ticket, Unavailable(f"the server did not take them in time, and {why}"))

@@ -117,6 +117,7 @@ class SpoolFile:
         self._lock = threading.Lock()
         self._reports = reports
         self._held: list[Report] = []
+        self._deleted = False
 
     @property
     def is_free_to_merge(self) -> bool:
@@ -133,6 +134,8 @@ class SpoolFile:
         """Keep a report on disk that the server refuses for now."""
         with self._lock:
             self._held.append(report)
+            if self._deleted:  # it was merged into another one just now, which counts the report as settled
+                self._write_held()
             self._finish_if_done()
 
     def release(self) -> None:
@@ -158,14 +161,18 @@ class SpoolFile:
         if self.path.suffix == _REFUSED and len(self._held) == self._reports:
             os.utime(self._descriptor)  # it was tried just now
         else:
-            try:
-                self._spool.write(self._held, refused=True, since=stamp_of(self.path)).release()
-                self.path.unlink(missing_ok=True)
-            except OSError:
-                pass  # it stays as it is: what was delivered from it is delivered again, which does no harm
+            self._write_held()
         self._unlock()
 
+    def _write_held(self) -> None:
+        try:
+            self._spool.write(self._held, refused=True, since=stamp_of(self.path)).release()
+            self.path.unlink(missing_ok=True)
+        except OSError:
+            pass  # the file stays as it is: what was delivered from it is delivered again, which does no harm
+
     def _delete(self) -> None:
+        self._deleted = True
         try:
             self.path.unlink(missing_ok=True)
         except OSError:

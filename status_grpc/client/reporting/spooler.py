@@ -145,11 +145,13 @@ class Spooler:
                 ticket.file.release()
                 self._outbox.forget(ticket)
 
-    def leave(self) -> int:
-        """Leave what is on disk to other processes.
+    def leave(self, patience: float) -> int:
+        """Write what is not on disk yet, and leave the files.
 
-        Returns how many reports of this process that is.
+        Waits for the disk for at most `patience` seconds. Returns how many reports of this process are on disk.
         """
+        if self._outbox.has_own or self._outbox.has_refused or self._done < self._asked:
+            self.wait(self.ask(last=True), patience)
         self._release(self._outbox.earlier())
         self._release(self._outbox.pending())
         kept = sum(file.left for file in self._written if file.path.exists())

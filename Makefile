@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 GENERATE_VENV := .venv-generate
+# What the program needs to run, and that with the tools of tests and checks.
+PROGRAM_READY := $(VENV)/.ready-program
 READY := $(VENV)/.ready
 GENERATE_READY := $(GENERATE_VENV)/.ready
 OLD_CLIENTS := .cache/okdata-aws/.ready .cache/okdata-cli/.ready
@@ -20,16 +22,24 @@ help: ## show this help
 
 setup: $(READY) ## make the virtual environment (the other targets do it by themselves)
 
-$(READY): pyproject.toml requirements/dev.txt requirements/constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) --no-compile -c requirements/constraints.txt -r requirements/dev.txt -e '.[all]'
-	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true # by all cores; what cannot be compiled is not imported
+$(PROGRAM_READY): pyproject.toml requirements/constraints.txt
+	@echo 'Installing the server and its libraries into $(VENV): once, about 140 MB ...'
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --no-compile -c requirements/constraints.txt -e '.[server,http]'
 	@touch $@
 
-demo: $(READY) ## run a pipeline and follow it to its end, on a server and a database of its own
-	$(BIN)/status-grpc demo
+$(READY): pyproject.toml requirements/dev.txt requirements/constraints.txt
+	@echo 'Installing the tools of tests and checks into $(VENV): once, about 700 MB, a minute or two ...'
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --no-compile -c requirements/constraints.txt -r requirements/dev.txt -e '.[all]'
+	@echo 'Compiling them ...'
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true # by all cores; what cannot be compiled is not imported
+	@touch $(PROGRAM_READY) $@
 
-serve: $(READY) ## run the server on 127.0.0.1:50051 with status-grpc.db in this folder
+demo: $(PROGRAM_READY) ## run a pipeline and follow it to its end, on a server and a database of its own
+	@$(BIN)/status-grpc demo
+
+serve: $(PROGRAM_READY) ## run the server on 127.0.0.1:50051 with status-grpc.db in this folder
 	$(BIN)/status-grpc serve
 
 # More processes than the two cores that they are made for: many tests wait for something most of the time.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from status_grpc.cli.ending import NAME
 from status_grpc.cli.exits import FAILED, OK, CommandFailed
 from status_grpc.cli.output import bold, colored, dim, write
 from status_grpc.cli.texts import pad
@@ -103,8 +106,28 @@ def _follow_uploads(platform: Platform) -> int:
         write(colored("FAILED", f"Not as it should be: {finding}"))
     if not found:
         write(f"All {count} events arrived once and in order, and both uploads ended as they should.")
-        write("Now your own: status-grpc serve, and in another terminal status-grpc create --help")
+        write(_next_step())
     return FAILED if found else OK
+
+
+def _next_step() -> str:
+    """Return what to do next, with commands that work in the user's shell as it is."""
+    command = shlex.quote(_command())
+    return (
+        f"Nothing is left running. Now your own: {command} serve, and in another terminal "
+        f"{command} run --domain job --domain-id first -- date && {command} list"
+    )
+
+
+def _command() -> str:
+    """Return how the shell finds this program: its name, or its path where the name is not on the PATH."""
+    if shutil.which(NAME):
+        return NAME
+    beside = Path(sys.executable).with_name(NAME)
+    try:
+        return str(beside.relative_to(Path.cwd()))
+    except ValueError:
+        return str(beside)
 
 
 def _follow_upload(upload: Upload, platform: Platform, client: StatusClient) -> list[str]:

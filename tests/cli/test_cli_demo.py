@@ -30,6 +30,7 @@ def test_the_demo_follows_two_uploads(offline_cli, temporary):
         'en  csv-validator said: Row 2: "many" is not a number; Row 3: "2020-31-01" is not a date',
         "nb  csv-validator said: Rad 2: «many» er ikke et tall; Rad 3: «2020-31-01» er ikke en dato",
         "All 12 events arrived once and in order",
+        "Nothing is left running. Now your own: ",
     ):
         assert words in run.out
     assert list(temporary.iterdir()) == []

@@ -111,7 +111,7 @@ def _follow_uploads(platform: Platform) -> int:
 
 
 def _next_step() -> str:
-    """Return what to do next, with commands that work in the user's shell as it is."""
+    """Return the sentence about the next commands to try."""
     command = shlex.quote(_command())
     return (
         f"Nothing is left running. Now your own: {command} serve, and in another terminal "
@@ -120,7 +120,7 @@ def _next_step() -> str:
 
 
 def _command() -> str:
-    """Return how the shell finds this program: its name, or its path where the name is not on the PATH."""
+    """Return the name of this program, or its path if PATH does not have it."""
     if shutil.which(NAME):
         return NAME
     beside = Path(sys.executable).with_name(NAME)

@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from status_grpc.domain.errors import Internal, InvalidArgument, StatusError
+from status_grpc.domain.errors import Draining, Internal, InvalidArgument, StatusError, StreamTooOld
 from status_grpc.wire.errors import CODES
 from status_grpc.wire.parsing import Unparsed
 
@@ -36,7 +36,13 @@ def trace_id_of(request: Any) -> str | None:
 
 
 def log_failed(error: StatusError, method: str, trace_id: str | None) -> None:
-    """Log that a call of `method` ended with the error."""
+    """Log that a call of `method` ended with the error.
+
+    A stream that the server ends because of a drain or its age has not failed.
+    """
+    if isinstance(error, Draining | StreamTooOld):
+        log.debug("call ended", method=method, reason=error.reason, **_named(trace_id))
+        return
     log.info("call failed", method=method, code=CODES[type(error)].name, reason=error.reason, **_named(trace_id))
 
 

@@ -36,6 +36,9 @@ _CLOCK_SKEW = timedelta(minutes=1)
 _BASELINE_TRACES = 1000
 _RETRY_AFTER = timedelta(milliseconds=250)
 _STORE_RETRY_SECONDS = 1.0
+#: How many streams a drain ends without spreading them, and else the time for each: a hundred resume in a second.
+_END_AT_ONCE = 2
+_SECONDS_PER_END = 0.01
 _TIMER_SLACK_SECONDS = 0.002
 
 T = TypeVar("T")
@@ -122,12 +125,18 @@ class Following:
             if (feed := seat.feed) is not None and feed.trace is not None
         ]
 
-    def drain(self, seconds: float) -> None:
-        """End all streams within so many seconds, spread over them so that their clients do not come back at once."""
+    def drain(self, most_seconds: float) -> int:
+        """End all streams and waits. Return their number.
+
+        Their ends are spread, so that their clients do not all resume at once: over 10 ms for each of them, and at most
+        `most_seconds`. One or two end at once.
+        """
         self._drain_began = asyncio.get_running_loop().time()
-        self._drain_seconds = seconds
+        count = self._followers
+        self._drain_seconds = 0.0 if count <= _END_AT_ONCE else min(most_seconds, count * _SECONDS_PER_END)
         for signal in self._feeds.all_signals():
             signal.set()
+        return count
 
     async def follow(
         self, target: Target, cursor: Cursor = Cursor(), *, caller: str = ""

@@ -120,3 +120,25 @@ async def test_logs_for_people_hold_no_more_than_those_for_programs(
     assert "Traceback" in server.log
     assert trace_id in server.log
     assert SECRET not in server.log
+
+
+async def test_a_stream_that_a_drain_ends_is_no_failed_call(
+    new_server: Callable[..., Server], connect: Connect
+) -> None:
+    server = new_server("--log-level", "debug")
+    stub = connect(server)
+    trace_id = await new_trace(stub)
+    call = stub.StreamTrace(pb.StreamTraceRequest(trace_id=trace_id))
+    await call.read()
+    server.terminate()
+
+    async def rest() -> None:
+        while await call.read() is not grpc.aio.EOF:
+            pass
+
+    assert (await refusal(rest(), Code.UNAVAILABLE)).reason == "DRAINING"
+    assert server.wait() == 0
+    said = lines(server)
+    assert [line["streams"] for line in said if line["event"] == "draining"] == [1]
+    assert [line["reason"] for line in said if line["event"] == "call ended"] == ["DRAINING"]
+    assert "call failed" not in {line["event"] for line in said}

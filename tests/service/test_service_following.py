@@ -541,13 +541,24 @@ async def test_so_many_may_follow_and_no_more(url: str) -> None:
         await house.follow("a", caller="me").until(lambda f: f.caught_up)
 
 
-async def test_a_drain_ends_all_streams_spread_over_its_time(house: House) -> None:
+async def test_a_drain_of_two_streams_ends_them_at_once(house: House) -> None:
     await house.write(create("a"))
-    followers = [house.follow("a") for _ in range(40)]
-    followers += [house.follow(Target(s3_path="p", wait_for_trace=True)) for _ in range(20)]
+    followers = [house.follow("a"), house.follow(Target(s3_path="p", wait_for_trace=True))]
     for follower in followers:
         await follower.until(lambda f: f.items)
-    house.following.drain(2.0)
+    assert house.following.drain(600.0) == 2
+    for follower in followers:
+        with pytest.raises(Draining):
+            await asyncio.wait_for(follower.end(), 20)
+
+
+async def test_a_drain_ends_all_streams_spread_over_its_time(house: House) -> None:
+    await house.write(create("a"))
+    followers = [house.follow("a") for _ in range(100)]
+    followers += [house.follow(Target(s3_path="p", wait_for_trace=True)) for _ in range(50)]
+    for follower in followers:
+        await follower.until(lambda f: f.items)
+    assert house.following.drain(600.0) == 150
     for follower in followers:
         with pytest.raises(Draining) as caught:
             await follower.end()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 
-from status_grpc.client.retrying import NotConnected
+from status_grpc.cli.suggestions import renamed, with_flags
+from status_grpc.client.options import ClientOptions
+from status_grpc.client.retrying import NotConnected, Reconnect
 from status_grpc.domain.errors import (
     AlreadyExists,
     CursorAhead,
@@ -61,13 +64,17 @@ def outcome_code(trace: Trace) -> int:
     return FAILED if trace.done and trace.trace_event_status is TraceEventStatus.FAILED else OK
 
 
-def failure(error: StatusError, server: str, *, uses_tls: bool) -> CommandFailed:
-    """Return how a command ends that this error has ended."""
+def failure(error: StatusError, server: str, *, uses_tls: bool, flags: dict[str, str] | None = None) -> CommandFailed:
+    """Return the sentence and the exit code for an error.
+
+    `flags` maps fields of the protocol to the flags that give them. None: fields keep their names.
+    """
+    names = flags or {}
     match error:
         case TraceNotFound():
-            return CommandFailed(_sentence(error.message), NOT_FOUND)
+            return CommandFailed(as_sentence(error.message), NOT_FOUND)
         case InvalidArgument():
-            return CommandFailed(_sentence(invalid_fields(error)), USAGE)
+            return CommandFailed(as_sentence(invalid_fields(error, names)), USAGE)
         case HistoryChanged():
             return CommandFailed("The trace has another history than before: follow it again from its start.", USAGE)
         case Unauthenticated():
@@ -84,14 +91,30 @@ def failure(error: StatusError, server: str, *, uses_tls: bool) -> CommandFailed
             return CommandFailed(f"What answers at {server} is not status-grpc: {_clause(error.message)}.", UNREACHABLE)
         case ResourceExhausted():
             return CommandFailed(f"The server at {server} takes no more: {_clause(error.message)}.", UNREACHABLE)
-    return CommandFailed(_sentence(error.message), USAGE if isinstance(error, _ASKED_WRONGLY) else UNREACHABLE)
+    if isinstance(error, _ASKED_WRONGLY):
+        return CommandFailed(as_sentence(with_flags(error.message, names)), USAGE)
+    return CommandFailed(as_sentence(error.message), UNREACHABLE)
 
 
-def invalid_fields(error: InvalidArgument) -> str:
-    """Return what is wrong with which fields: "component is required"."""
+def outage(reconnect: Reconnect, options: ClientOptions) -> str:
+    """Return the sentence about an outage that a command tolerates."""
+    failed = failure(reconnect.error, options.server, uses_tls=options.uses_tls)
+    seconds = math.ceil(reconnect.remaining)
+    span = f"{seconds} s" if seconds < 120 else f"{round(seconds / 60)} min"
+    return f"{failed.sentence} Trying again for {span} ..."
+
+
+def invalid_fields(error: InvalidArgument, flags: dict[str, str] | None = None) -> str:
+    """Return the findings about fields, such as "component is required".
+
+    `flags` maps fields to the flags that give them. None: fields keep their names.
+    """
     if not error.violations:
         return error.message
-    findings = [(_WHERE.sub("", v.field), v.description) for v in error.violations]
+    findings = [
+        (renamed(_WHERE.sub("", v.field), flags or {}), with_flags(v.description, flags or {}))
+        for v in error.violations
+    ]
     return "; ".join(
         f"{field} {text}" if text.startswith(("is ", "must ", "has ", "needs ")) else f"{field}: {text}"
         for field, text in findings
@@ -110,7 +133,9 @@ def _cause(message: str, *, uses_tls: bool) -> str:
         if words in message:
             return meaning
     cause = re.split(r":\s*", message)[-1].rstrip("]. ")
-    return cause if uses_tls or cause != "Socket closed" else f"{cause} (without TLS; does it need --ca?)"
+    if cause != "Socket closed":
+        return cause
+    return f"{cause} ({'does it need --cert and --key?' if uses_tls else 'without TLS; does it need --ca?'})"
 
 
 #: What gRPC says of a TLS connection that fails, and what that means to who gave the flags.
@@ -126,7 +151,10 @@ def _clause(message: str) -> str:
     return message.strip().rstrip(".")
 
 
-def _sentence(message: str) -> str:
+def as_sentence(message: str) -> str:
+    """Return a message as a sentence of its own."""
+    if message.endswith("?"):
+        return message
     clause = _clause(message)
-    # A field's name keeps its case.
-    return f"{clause}." if "_" in clause.partition(" ")[0] else f"{clause[:1].upper()}{clause[1:]}."
+    # Flags, variables, fields and paths keep their case.
+    return f"{clause}." if re.search(r"[_/.]", clause.partition(" ")[0]) else f"{clause[:1].upper()}{clause[1:]}."

@@ -41,14 +41,14 @@ def migrate(database_url: str, check: bool, to: str | None) -> None:
     try:
         from status_grpc.server.logs import configure_logs
         from status_grpc.storage import schema
-        from status_grpc.storage.dialects import Database, open_database
+        from status_grpc.storage.dialects import CannotOpenError, Database, cause_of, open_database
         from status_grpc.storage.tables import SCHEMA_REVISION
     except ImportError as error:
         sentence = f"{error.name} is missing: install the server with pip install 'status-grpc[server]'"
         raise CommandFailed(sentence, USAGE) from None
-    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+    from sqlalchemy.exc import SQLAlchemyError
 
-    from status_grpc.domain.errors import StatusError
+    from status_grpc.domain.errors import Unavailable
 
     wanted = to or SCHEMA_REVISION
 
@@ -63,19 +63,26 @@ def migrate(database_url: str, check: bool, to: str | None) -> None:
         raise CommandFailed(f"The database has {found}, not {wanted}.", FAILED)
 
     async def run() -> None:
-        database = open_database(database_url)
-        await database.open()
         try:
+            database = open_database(database_url)
+        except ValueError as error:
+            raise CommandFailed(f"--database-url {error}.", USAGE) from None
+        try:
+            await database.open()
             await (look(database) if check else schema.migrate(database, wanted, tell=aside))
+        except CannotOpenError as error:
+            raise CommandFailed(f"--database-url: {error}.", USAGE) from None
+        except (Unavailable, SQLAlchemyError) as error:
+            what = "read" if check else "changed"
+            raise CommandFailed(
+                f"The database cannot be {what}: {database.place}: {cause_of(error)}.", UNREACHABLE
+            ) from None
         finally:
             await database.close()
 
     configure_logs("error", "console")
     try:
         asyncio.run(run())
-    except (ArgumentError, ValueError, schema.SchemaMismatch) as error:
+    except (ValueError, schema.SchemaMismatch) as error:
         raise CommandFailed(f"{error}.", USAGE) from None
-    except (StatusError, SQLAlchemyError) as error:
-        what = "read" if check else "changed"
-        raise CommandFailed(f"The database cannot be {what}: {error}.", UNREACHABLE) from None
     aside("The database has the schema of this release." if to is None else f"The database has schema {to}.")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from status_grpc.cli.exits import USAGE, CommandFailed, as_sentence
+
 _EXTRA_MISSING = 2
+#: The database did not become reachable in time.
+_UNAVAILABLE = 1
 
 
 class _SettingsCommand(click.Command):
@@ -27,8 +32,7 @@ class _SettingsCommand(click.Command):
     envvar="STATUS_GRPC_CONFIG",
     help="TOML file with settings, named like the flags with _ for -.",
 )
-@click.pass_context
-def serve(ctx: click.Context, /, config: Path | None, **flags: Any) -> None:
+def serve(config: Path | None, **flags: Any) -> None:
     """Run the server until SIGTERM or SIGINT; then let calls and streams end, and stop.
 
     Every flag can also be given as an environment variable (--database-url as STATUS_GRPC_DATABASE_URL) or in the TOML
@@ -40,6 +44,8 @@ def serve(ctx: click.Context, /, config: Path | None, **flags: Any) -> None:
       status-grpc serve --listen 127.0.0.1:0 --database-url sqlite+aiosqlite:////var/lib/status-grpc/traces.db
       status-grpc serve --listen 0.0.0.0:50051 --tls-cert cert.pem --tls-key key.pem
     """
+    # gRPC writes to standard error on its own account; what matters of it is in the sentence that ends the server.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from status_grpc.domain.errors import StatusError
     from status_grpc.server.main import serve as run
     from status_grpc.server.settings import SettingsError, load_settings
@@ -51,10 +57,9 @@ def serve(ctx: click.Context, /, config: Path | None, **flags: Any) -> None:
     try:
         run(load_settings(given, config))
     except (SettingsError, SchemaMismatch, ValueError) as error:
-        raise click.UsageError(str(error), ctx) from None
+        raise CommandFailed(as_sentence(str(error)), USAGE) from None
     except StatusError as error:
-        click.echo(f"Error: {error.message}", err=True)
-        sys.exit(1)
+        raise CommandFailed(as_sentence(error.message), _UNAVAILABLE) from None
 
 
 def _limits(pairs: tuple[str, ...]) -> dict[str, int]:
@@ -64,7 +69,7 @@ def _limits(pairs: tuple[str, ...]) -> dict[str, int]:
         try:
             limits[name] = int(number)
         except ValueError:
-            raise click.UsageError(f"--limit {pair}: is not NAME=NUMBER") from None
+            raise CommandFailed(f"--limit {pair} is not NAME=NUMBER.", USAGE) from None
     return limits
 
 

@@ -10,6 +10,7 @@ import grpc
 import structlog
 from google.rpc import error_details_pb2
 
+from status_grpc.domain.addresses import split_host_port
 from status_grpc.domain.decisions import Command, Decision
 from status_grpc.domain.errors import Unavailable
 from status_grpc.edge.calls import StatusCalls
@@ -18,9 +19,11 @@ from status_grpc.rpc.handlers import standard_handlers, status_service_handler
 from status_grpc.rpc.health import Health
 from status_grpc.rpc.interceptor import CallInterceptor
 from status_grpc.rpc.servicer import StatusServicer
-from status_grpc.server.logs import say_listening
+from status_grpc.server.logs import say_draining, say_listening
 from status_grpc.server.opening import database_of, prepare, prepare_patiently
-from status_grpc.server.settings import Settings, SettingsError
+from status_grpc.server.ports import refused, why_refused
+from status_grpc.server.settings import Settings, SettingsError, is_socket
+from status_grpc.server.tls import server_credentials
 from status_grpc.server.watching import Watching
 from status_grpc.service.expiry import Expiry
 from status_grpc.service.feeds import Feeds
@@ -58,7 +61,10 @@ class StatusServer:
         self._database = database_of(settings)
         self._prepared = False
         self._store = Store(self._database, events_per_trace=limits.events_per_trace)
-        self._hints = open_hints(self._database, settings.listen_url())
+        try:
+            self._hints = open_hints(self._database, settings.listen_url())
+        except ValueError as error:
+            raise SettingsError(f"--database-listen-url {error}") from None
         self._feeds = Feeds(
             self._store,
             ChangeFeed(self._database, self._store.lane),
@@ -103,6 +109,11 @@ class StatusServer:
             health=self._health,
         )
 
+    @property
+    def drain_seconds(self) -> float:
+        """How long a drain may take, in seconds."""
+        return self._settings.drain_seconds
+
     def _http_server(self, traces: Traces, calls: StatusCalls, requests: Requests) -> HttpServer:
         try:
             from status_grpc.http.app import HttpApp
@@ -137,12 +148,14 @@ class StatusServer:
     async def start(self) -> list[str]:
         """Start to serve; return what is listened on: HOST:PORT, and the URL of HTTP if it is served.
 
-        Raises SettingsError when the address is taken or a TLS file cannot be read, SchemaMismatch when the database
-        has another release's schema, and Unavailable when it cannot be opened. PostgreSQL may come up later: this
-        server waits for it, and listens meanwhile, alive but not ready.
+        Raises SettingsError when the address is taken, or a TLS file or the database cannot be used, SchemaMismatch
+        when the database has another release's schema, and Unavailable when it cannot be reached. PostgreSQL may come
+        up later: this server waits for it, and listens meanwhile, alive but not ready.
         """
+        settings = self._settings
+        credentials = None if settings.tls_cert is None else server_credentials(settings)
         self._watching.start()  # first of all: it tells how it is while the database is away
-        listening = [self._bind()]
+        listening = [self._bind(credentials)]
         if self._http is not None:
             listening.append(self._bind_http(self._http))
         try:
@@ -150,7 +163,7 @@ class StatusServer:
         except Unavailable:
             if self._database.upgrades_at_start:
                 raise  # a file does not come up later
-            seconds = self._settings.database_wait_seconds
+            seconds = settings.database_wait_seconds
             log.warning("waiting for the database", most_seconds=seconds, address=" and ".join(listening))
             await self._listen()
             await prepare_patiently(self._database, seconds)
@@ -177,39 +190,49 @@ class StatusServer:
         if self._http is not None:
             await self._http.start()
 
-    def _bind(self) -> str:
+    def _bind(self, credentials: grpc.ServerCredentials | None) -> str:
         settings = self._settings
         try:
-            if settings.tls_cert is None:
+            if credentials is None:
                 port = self._grpc.add_insecure_port(settings.listen)
             else:
-                port = self._grpc.add_secure_port(settings.listen, _credentials(settings))
-        except OSError as error:
-            raise SettingsError(f"{error.filename}: {error.strerror}") from error
+                port = self._grpc.add_secure_port(settings.listen, credentials)
         except RuntimeError as error:
-            raise SettingsError(f"cannot listen on {settings.listen}: is the port taken, the address wrong?") from error
+            raise SettingsError(why_refused("--listen", settings.listen)) from error
         return _with_port(settings.listen, port)
 
     def _bind_http(self, server: HttpServer) -> str:
         settings = self._settings
         assert settings.http is not None
-        host, _, port = settings.http.rpartition(":")
+        host, port = split_host_port(settings.http)
         try:
-            bound = server.bind(host.strip("[]"), int(port), shared=self._shares_ports)
+            bound = server.bind(host, port, shared=self._shares_ports)
         except OSError as error:
-            raise SettingsError(f"--http {settings.http}: {error.strerror or error}") from error
+            raise SettingsError(refused("--http", settings.http, error)) from error
         return f"{'http' if settings.tls_cert is None else 'https'}://{_with_port(settings.http, bound)}"
 
-    async def stop(self, drain_seconds: float | None = None) -> None:
-        """Drain and stop: no new calls, streams end spread over the time, writes under way are committed first."""
-        seconds = self._settings.drain_seconds if drain_seconds is None else drain_seconds
+    async def drain(self) -> int:
+        """Begin to drain. Return the number of streams and waits.
+
+        The server is not ready, refuses new calls, and spreads the ends of its streams.
+        """
         await self._health.drain()
-        self._following.drain(seconds * _SPREAD_OF_DRAIN)
-        # gRPC cancels calls that have arrived but not begun when it is stopped, and CANCELLED tells a client nothing:
-        # they are given a moment to be refused as what they are.
+        streams = self._following.drain(self._settings.drain_seconds * _SPREAD_OF_DRAIN)
         self._interceptor.draining = True
         if self._http is not None:
             self._http.drain()
+        return streams
+
+    async def stop(self, drain_seconds: float | None = None) -> None:
+        """Drain and stop.
+
+        Calls under way have the time of the drain. Writes under way are committed first.
+        """
+        seconds = self._settings.drain_seconds if drain_seconds is None else drain_seconds
+        if not self._interceptor.draining:
+            await self.drain()
+        # gRPC cancels calls that have arrived but not begun when it is stopped, and CANCELLED tells a client nothing:
+        # they are given a moment to be refused as what they are.
         await asyncio.sleep(min(_REFUSING_SECONDS, seconds / 4))
         stopping = [self._grpc.stop(seconds)]
         if self._http is not None:
@@ -257,27 +280,22 @@ def _server_options(settings: Settings, shares_ports: bool) -> list[tuple[str, i
     ]
 
 
-def _credentials(settings: Settings) -> grpc.ServerCredentials:
-    assert settings.tls_cert is not None
-    assert settings.tls_key is not None
-    client_ca = settings.tls_client_ca.read_bytes() if settings.tls_client_ca else None
-    return grpc.ssl_server_credentials(
-        [(settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())],
-        root_certificates=client_ca,
-        require_client_auth=client_ca is not None,
-    )
-
-
 def _with_port(listen: str, port: int) -> str:
-    if listen.startswith("unix"):
+    if is_socket(listen):
         return listen
     return f"{listen.rpartition(':')[0]}:{port}"
 
 
 async def run_until(
-    server: StatusServer, stopping: asyncio.Event, say: Callable[[list[str]], None] = say_listening
+    server: StatusServer,
+    stopping: asyncio.Event,
+    say: Callable[[list[str]], None] = say_listening,
+    say_draining: Callable[[int, float], None] = say_draining,
 ) -> None:
-    """Start the server, say where it listens, and drain it once `stopping` is set."""
+    """Start the server, say where it listens, and drain it once `stopping` is set.
+
+    `say_draining` gets the number of streams that a drain ends, and its longest time in seconds.
+    """
     starting = asyncio.ensure_future(server.start())
     told_to_stop = asyncio.ensure_future(stopping.wait())
     await asyncio.wait({starting, told_to_stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -287,10 +305,14 @@ async def run_until(
         await server.stop(0)
         log.info("stopped before it was ready")
         return
+    if starting.exception() is not None:
+        await server.stop(0)
     listening = starting.result()
     say(listening)
     log.info("started", address=" and ".join(listening))
     await stopping.wait()
-    log.info("draining")
+    streams = await server.drain()
+    log.info("draining", streams=streams)
+    say_draining(streams, server.drain_seconds)
     await server.stop()
     log.info("stopped")

@@ -60,3 +60,11 @@ def _named(worker: int) -> Any:
 def say_listening(addresses: list[str]) -> None:
     """Say on standard output that the server is ready, and where."""
     print(f"status-grpc is listening on {' and '.join(addresses)}", flush=True)  # noqa: T201 - the program's output
+
+
+def say_draining(streams: int, most_seconds: float) -> None:
+    """Print at a terminal how many streams the server ends."""
+    if streams and sys.stderr.isatty():
+        what = "1 stream" if streams == 1 else f"{streams} streams"
+        sys.stderr.write(f"\nEnding {what}, within {most_seconds:g} s; Ctrl-C again ends the server at once.\n")
+        sys.stderr.flush()

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
-from status_grpc.server.settings import SettingsError
+from status_grpc.domain.addresses import split_host_port
+from status_grpc.server.settings import SettingsError, is_socket
 
 
-def reserve(listen: str) -> tuple[str, list[socket.socket]]:
+def reserve(flag: str, listen: str) -> tuple[str, list[socket.socket]]:
     """Reserve HOST:PORT for processes that listen on it together, with SO_REUSEPORT, as long as the sockets are open.
 
     Returns it with the number of the port, which 0 leaves open. Raises SettingsError when somebody listens there
     already: two services on one port by mistake would each get some of the calls.
     """
-    host, separator, text = listen.rpartition(":")
-    if not separator or not text.isdigit():
-        raise SettingsError(f"cannot listen on {listen} with several workers: they share a port, HOST:PORT")
+    if is_socket(listen):
+        raise SettingsError(f"{flag} {listen}: several workers share a port, HOST:PORT, and no Unix socket")
+    host, port = split_host_port(listen)
     held: list[socket.socket] = []
-    port = int(text)
     try:
-        for family, address in _addresses(host.strip("[]"), port):
+        for family, address in _addresses(host, port):
             # Without SO_REUSEPORT: fails if anybody listens, even somebody who would share.
             with _bound(family, (address, port), shared=False) as alone:
                 alone.listen()
@@ -28,12 +29,34 @@ def reserve(listen: str) -> tuple[str, list[socket.socket]]:
     except OSError as error:
         for each in held:
             each.close()
-        raise SettingsError(f"cannot listen on {listen}: is the port taken, the address wrong?") from error
-    return f"{host}:{port}", held
+        raise SettingsError(refused(flag, listen, error)) from error
+    return f"{listen.rpartition(':')[0]}:{port}", held
+
+
+def refused(flag: str, listen: str, error: OSError) -> str:
+    """Return the sentence for an address that cannot be listened on."""
+    if isinstance(error, socket.gaierror) or error.errno is None:
+        cause = error.strerror or str(error)
+    else:
+        cause = os.strerror(error.errno)  # libraries put their own words around it
+    return f"{flag} {listen}: {cause[:1].lower()}{cause[1:]}"
+
+
+def why_refused(flag: str, listen: str) -> str:
+    """Return the sentence for an address that gRPC cannot listen on."""
+    if not is_socket(listen):
+        try:  # gRPC itself gives no cause
+            host, port = split_host_port(listen)
+            for family, address in _addresses(host, port):
+                with _bound(family, (address, port), shared=False) as alone:
+                    alone.listen()
+        except OSError as error:
+            return refused(flag, listen, error)
+    return f"{flag} {listen}: this address cannot be listened on"
 
 
 def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
-    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
 
 

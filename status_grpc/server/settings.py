@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
+import os
 import re
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+import pydantic_settings
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from status_grpc.domain.addresses import LARGEST_PORT, split_host_port
 from status_grpc.domain.limits import Limits
 
-_LARGEST_PORT = 65535
+_ENV_PREFIX = "STATUS_GRPC_"
 _LIMIT_NAMES = tuple(field.name for field in fields(Limits))
 
 
@@ -24,7 +29,7 @@ class SettingsError(Exception):
 class Settings(BaseSettings):
     """The settings of `status-grpc serve`. The descriptions are its --help."""
 
-    model_config = SettingsConfigDict(env_prefix="STATUS_GRPC_", extra="forbid", env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix=_ENV_PREFIX, extra="forbid", env_ignore_empty=True)
 
     listen: str = Field("127.0.0.1:50051", description="HOST:PORT to listen on; port 0 picks a free one.")
     http: str | None = Field(
@@ -165,13 +170,14 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name} must be at least 1")
         return limits
 
-    @field_validator("http", "metrics")
+    @field_validator("listen", "http", "metrics")
     @classmethod
-    def _host_and_port(cls, address: str | None) -> str | None:
-        if address is not None:
-            host, _, port = address.rpartition(":")
-            if not host or not port.isdecimal() or int(port) > _LARGEST_PORT:
-                raise ValueError("must be HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080")
+    def _host_and_port(cls, address: str | None, info: ValidationInfo) -> str | None:
+        if address is not None and not (info.field_name == "listen" and is_socket(address)):
+            try:
+                split_host_port(address)
+            except ValueError as error:
+                raise ValueError(f"{address} {error}") from None
         return address
 
     @field_validator("http_prefix")
@@ -191,13 +197,13 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _fits_together(self) -> Settings:
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("tls_cert and tls_key belong together: give both or neither")
+            raise ValueError("--tls-cert and --tls-key belong together: give both or neither")
         if self.tls_client_ca is not None and self.tls_cert is None:
-            raise ValueError("tls_client_ca needs tls_cert and tls_key")
+            raise ValueError("--tls-client-ca needs --tls-cert and --tls-key")
         if self.legacy_upstream is not None and self.http is None:
-            raise ValueError("legacy_upstream needs http: it is about HTTP requests")
-        if self.metrics is not None and int(self.metrics.rpartition(":")[2]) + self.workers - 1 > _LARGEST_PORT:
-            raise ValueError(f"metrics: there are not {self.workers} ports from that of {self.metrics} on")
+            raise ValueError("--legacy-upstream needs --http: it is about HTTP requests")
+        if self.metrics is not None and split_host_port(self.metrics)[1] + self.workers - 1 > LARGEST_PORT:
+            raise ValueError(f"--metrics: there are not {self.workers} ports from that of {self.metrics} on")
         for address in filter(None, (self.listen, self.http, self.metrics)):
             self._check_exposure(address)
         return self
@@ -236,7 +242,7 @@ class Settings(BaseSettings):
 def load_settings(flags: dict[str, Any], file: Path | None = None) -> Settings:
     """Return the settings from flags (only those that were given), the environment and a TOML file.
 
-    Raises SettingsError with a sentence for each thing that is wrong.
+    Raises SettingsError with a sentence for each thing that is wrong. It names the flag, the variable or the key.
     """
     if file is not None and not file.is_file():
         raise SettingsError(f"{file}: there is no such settings file")
@@ -244,23 +250,82 @@ def load_settings(flags: dict[str, Any], file: Path | None = None) -> Settings:
     try:
         settings: Settings = source(**flags)
     except ValidationError as error:
-        raise SettingsError("; ".join(_sentence(item) for item in error.errors())) from None
-    except ValueError as error:  # a TOML file that is none, a variable that is no JSON
-        raise SettingsError(str(error)) from None
+        origin = _Origin(flags, file)
+        raise SettingsError("; ".join(_sentence(item, origin) for item in error.errors())) from None
+    except pydantic_settings.SettingsError as error:  # a variable that is no JSON
+        name = re.search(r'field "(\w+)"', str(error))
+        place = _variable(name[1]) if name else str(error)
+        raise SettingsError(f'{place} is not a JSON object such as {{"batch_items": 100}}') from None
+    except (ValueError, OSError) as error:  # the file is not TOML
+        raise SettingsError(f"{file}: {error}") from None
     return settings
 
 
-def _sentence(item: Any) -> str:
-    place = ".".join(str(part) for part in item["loc"])
-    message = str(item["msg"]).removeprefix("Value error, ")
-    return f"{place}: {message}" if place else message
+class _Origin:
+    """Finds the flag, variable or key that gave a setting."""
+
+    def __init__(self, flags: dict[str, Any], file: Path | None) -> None:
+        self._flags = flags
+        self._file = file
+
+    def __call__(self, name: str) -> str:
+        """Return the flag, the variable or the key of the file."""
+        if name in self._flags:
+            return flag_of(name)
+        if any(variable.upper() == _variable(name) and value for variable, value in os.environ.items()):
+            return _variable(name)
+        return f"{self._file}: {name}"
+
+
+def flag_of(name: str) -> str:
+    """Return the flag of a setting, such as --tls-cert."""
+    return "--limit" if name == "limits" else f"--{name.replace('_', '-')}"
+
+
+def _variable(name: str) -> str:
+    return f"{_ENV_PREFIX}{name.upper()}"
+
+
+def _sentence(item: Any, origin: _Origin) -> str:
+    kind, message = item["type"], str(item["msg"]).removeprefix("Value error, ")
+    if not item["loc"]:
+        return message
+    name = ".".join(str(part) for part in item["loc"])
+    if kind == "extra_forbidden":
+        close = difflib.get_close_matches(name.replace("-", "_").lower(), Settings.model_fields, n=1)
+        return f"{origin(name)} is not a setting" + (f"; did you mean {close[0]}?" if close else "")
+    place = origin(str(item["loc"][0]))
+    if kind in _WRONG_TYPES:
+        return f"{place} must be {_WRONG_TYPES[kind](item)}, not {item['input']!r}"
+    return f"{place}: {message}"
+
+
+#: Pydantic's kinds of errors about one value -> what the value must be.
+_WRONG_TYPES: dict[str, Callable[[Any], str]] = {
+    "int_parsing": lambda _: "a whole number",
+    "int_type": lambda _: "a whole number",
+    "float_parsing": lambda _: "a number",
+    "float_type": lambda _: "a number",
+    "bool_parsing": lambda _: "true or false",
+    "bool_type": lambda _: "true or false",
+    "string_type": lambda _: "a text",
+    "literal_error": lambda item: f"one of {item['ctx']['expected']}",
+    "greater_than": lambda item: f"more than {item['ctx']['gt']:g}",
+    "greater_than_equal": lambda item: f"at least {item['ctx']['ge']:g}",
+    "less_than_equal": lambda item: f"at most {item['ctx']['le']:g}",
+}
+
+
+def is_socket(listen: str) -> bool:
+    """Return whether an address to listen on is a Unix socket."""
+    return listen.startswith(("unix:", "unix-abstract:"))
 
 
 def is_loopback(listen: str) -> bool:
     """Return whether an address to listen on can only be reached from this machine."""
-    if listen.startswith(("unix:", "unix-abstract:")):
+    if is_socket(listen):
         return True
-    host = listen.rpartition(":")[0].strip("[]")
+    host, _ = split_host_port(listen)
     if host == "localhost":
         return True
     try:

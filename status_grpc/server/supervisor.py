@@ -17,10 +17,10 @@ import orjson
 import structlog
 
 from status_grpc.domain.errors import Unavailable
-from status_grpc.server.logs import say_listening
+from status_grpc.server.logs import say_draining, say_listening
 from status_grpc.server.opening import database_of, prepare
 from status_grpc.server.ports import reserve
-from status_grpc.server.settings import Settings, SettingsError
+from status_grpc.server.settings import Settings, SettingsError, flag_of
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +32,8 @@ _LIVED_SECONDS = 30.0
 _FAILED_STARTS = 10
 #: How long after the time to drain a worker that is still there is killed, in seconds.
 _PATIENCE_SECONDS = 5.0
+#: How long a worker has to say how many streams it is ending.
+_ANSWER_SECONDS = 1.0
 
 
 async def supervise(settings: Settings) -> None:
@@ -56,6 +58,8 @@ class _Supervisor:
         self._settings = settings
         self._held: list[socket.socket] = []
         self._workers: dict[int, asyncio.subprocess.Process] = {}
+        #: The workers that have reported that they listen.
+        self._ready: set[asyncio.subprocess.Process] = set()
         self._stopping = asyncio.Event()
 
     def stop(self, number: int) -> None:
@@ -115,7 +119,7 @@ class _Supervisor:
         for name in ("listen", "http"):
             address = getattr(self._settings, name)
             if address is not None:
-                changes[name], held = reserve(address)
+                changes[name], held = reserve(flag_of(name), address)
                 self._held += held
         return self._settings.model_copy(update=changes)
 
@@ -141,6 +145,7 @@ class _Supervisor:
         line = await process.stdout.readline()
         said = orjson.loads(line) if line else {}
         if "listening" in said:
+            self._ready.add(process)
             listening: list[str] = said["listening"]
             return listening
         code = await process.wait()
@@ -185,6 +190,7 @@ class _Supervisor:
     async def _ended(self, number: int) -> bool:
         """Wait until the worker has ended; return whether it was told to."""
         await self._workers[number].wait()
+        self._ready.discard(self._workers[number])
         return self._stopping.is_set()
 
     async def _told_to_stop_within(self, seconds: float) -> bool:
@@ -201,12 +207,25 @@ class _Supervisor:
         log.info("draining")
         for process in self._workers.values():
             self._tell_to_stop(process)
+        streams = await asyncio.gather(*[_streams_of(each) for each in self._workers.values() if each in self._ready])
+        say_draining(sum(streams), self._settings.drain_seconds)
         try:
             async with asyncio.timeout(self._settings.drain_seconds + _PATIENCE_SECONDS):
                 await asyncio.gather(*[process.wait() for process in self._workers.values()])
         except TimeoutError:
             log.warning("workers did not end in time: killing them")
             self.kill()
+
+
+async def _streams_of(worker: asyncio.subprocess.Process) -> int:
+    """Return the number of streams that a draining worker ends, 0 without an answer."""
+    assert worker.stdout is not None
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            line = await worker.stdout.readline()
+    except TimeoutError:
+        return 0
+    return int(orjson.loads(line).get("draining", 0)) if line else 0
 
 
 async def _prepare_database(settings: Settings) -> None:

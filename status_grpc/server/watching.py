@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import grpc
 import structlog
 
+from status_grpc.domain.addresses import split_host_port
 from status_grpc.domain.decisions import Decision
 from status_grpc.rpc.health import Health
+from status_grpc.server.ports import refused
 from status_grpc.server.settings import Settings, SettingsError
 from status_grpc.service.feeds import Feeds
 from status_grpc.service.following import Following
@@ -74,18 +76,18 @@ class Watching:
         settings = self._settings
         if self.metrics is None or settings.metrics is None:
             return
-        host, _, port = settings.metrics.rpartition(":")
+        host, port = split_host_port(settings.metrics)
         try:
             bound = self.metrics.serve(
-                host.strip("[]"),
-                int(port),
+                host,
+                port,
                 cert=settings.tls_cert,
                 key=settings.tls_key,
                 client_ca=settings.tls_client_ca,
             )
         except OSError as error:
-            raise SettingsError(f"--metrics {settings.metrics}: {error.strerror or error}") from error
-        log.info("serving metrics", address=f"{host}:{bound}")
+            raise SettingsError(refused("--metrics", settings.metrics, error)) from error
+        log.info("serving metrics", address=f"{settings.metrics.rpartition(':')[0]}:{bound}")
 
     async def close(self) -> None:
         """Serve metrics no more, and send the spans that are left."""

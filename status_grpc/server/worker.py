@@ -10,6 +10,7 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -46,7 +47,10 @@ async def _serve(settings: Settings) -> None:
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
     loop.add_reader(sys.stdin.fileno(), _at_end_of_input, loop, stopping)
     await run_until(
-        StatusServer(settings, shares_ports=True), stopping, lambda listening: _say({"listening": listening})
+        StatusServer(settings, shares_ports=True),
+        stopping,
+        lambda listening: _say({"listening": listening}),
+        _say_draining,
     )
 
 
@@ -61,9 +65,13 @@ def _failed(sentence: str, code: int) -> int:
     return code
 
 
+def _say_draining(streams: int, _: float) -> None:
+    with suppress(OSError):  # the supervisor may have been killed
+        _say({"draining": streams})
+
+
 def _say(what: dict[str, Any]) -> None:
-    sys.stdout.buffer.write(orjson.dumps(what) + b"\n")
-    sys.stdout.buffer.flush()
+    os.write(sys.stdout.fileno(), orjson.dumps(what) + b"\n")
 
 
 if __name__ == "__main__":

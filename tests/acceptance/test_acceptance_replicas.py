@@ -167,7 +167,7 @@ def test_a_second_service_on_the_port_of_workers_is_refused(new_server: NewServe
     first = new_server("--workers", "2", "--drain-seconds", "1")
     found = started(first.folder, "--listen", first.address, *second)
     assert found.returncode == 2
-    assert f"cannot listen on {first.address}: is the port taken" in found.stderr
+    assert found.stderr == f"Error: --listen {first.address}: address already in use.\n"
     assert first.stop() == 0
 
 
@@ -179,7 +179,7 @@ def test_workers_that_cannot_start_end_the_service_with_a_sentence(tmp_path: Pat
     assert "Traceback" not in found.stderr
     found = started(tmp_path, "--workers", "2", "--listen", "unix:socket")
     assert found.returncode == 2
-    assert "with several workers: they share a port" in found.stderr
+    assert "--listen unix:socket: several workers share a port" in found.stderr
 
 
 async def test_workers_that_are_told_to_stop_before_they_are_ready_do(tmp_path: Path) -> None:

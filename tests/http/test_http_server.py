@@ -27,7 +27,7 @@ def refusal(*flags: str) -> str:
 
 @pytest.mark.parametrize("address", ["8080", "localhost", "127.0.0.1:x", "127.0.0.1:70000", ":8080"])
 def test_an_address_that_is_none(address):
-    with pytest.raises(SettingsError, match="http: must be HOST:PORT"):
+    with pytest.raises(SettingsError, match=f"--http: {address} "):
         load_settings({"http": address})
 
 
@@ -44,18 +44,18 @@ def test_a_port_that_is_taken(gateway):
 
 @pytest.mark.parametrize("prefix", ["status", "/status/", "/", "/a b"])
 def test_a_prefix_that_is_none(prefix):
-    with pytest.raises(SettingsError, match="http_prefix"):
+    with pytest.raises(SettingsError, match="--http-prefix"):
         load_settings({"http_prefix": prefix})
 
 
 @pytest.mark.parametrize("url", ["example.com", "ftp://example.com", "https://"])
 def test_an_upstream_that_is_none(url):
-    with pytest.raises(SettingsError, match="legacy_upstream"):
+    with pytest.raises(SettingsError, match="--legacy-upstream"):
         load_settings({"http": "127.0.0.1:0", "legacy_upstream": url})
 
 
 def test_an_upstream_needs_http():
-    with pytest.raises(SettingsError, match="legacy_upstream needs http"):
+    with pytest.raises(SettingsError, match="--legacy-upstream needs --http"):
         load_settings({"legacy_upstream": "https://example.com"})
 
 

@@ -7,6 +7,8 @@ such a function as one transaction, on whatever thread or greenlet suits its dri
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -27,6 +29,10 @@ U = TypeVar("U")
 Work = Callable[[sa.Connection], T]
 
 
+class CannotOpenError(Exception):
+    """The URL, the file or its rights allow no connection to the database."""
+
+
 class Prepared(NamedTuple):
     """A statement as the driver takes it: the names of its parameters in order, the values of those that are fixed."""
 
@@ -41,6 +47,8 @@ class Database(ABC):
     codec: RowCodec
     #: SQLAlchemy's name for how this database writes its SQL.
     dialect: sa.Dialect
+    #: What a person calls it: its file, or its host and port. It holds no password.
+    place: str
     #: Whether a server applies missing migrations when it starts; where several share a database, an operator does.
     upgrades_at_start: bool
 
@@ -49,7 +57,10 @@ class Database(ABC):
 
     @abstractmethod
     async def open(self) -> None:
-        """Connect. Raises Unavailable when the database cannot be reached."""
+        """Connect.
+
+        Raises Unavailable when the database cannot be reached, CannotOpenError when waiting cannot help.
+        """
 
     @abstractmethod
     async def close(self) -> None:
@@ -202,3 +213,17 @@ def unavailable(error: Exception) -> Unavailable:
     """Return what callers are told of a database that failed; the log gets the cause."""
     log.warning("database failed", cause=str(getattr(error, "orig", error)))
     return Unavailable("the database cannot serve this now; try again shortly")
+
+
+def cause_of(error: BaseException) -> str:
+    """Return the driver's own words for why a database failed."""
+    while isinstance(error, Unavailable | sa.exc.DBAPIError) or getattr(error, "__module__", "").startswith(
+        "sqlalchemy"
+    ):
+        inner = getattr(error, "orig", None) or error.__cause__
+        if inner is None:
+            break
+        error = inner
+    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, socket.gaierror):
+        return os.strerror(error.errno).lower()  # event loops put words of their own around it
+    return str(error) or type(error).__name__

@@ -18,18 +18,23 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from status_grpc.storage.dialects.base import (
+    CannotOpenError,
     Database,
     Prepared,
     T,
     Transaction,
     U,
     Work,
+    cause_of,
     unavailable,
     uninterrupted,
     with_connection,
 )
 from status_grpc.storage.rows import RowCodec, to_json, without_exponents
 from status_grpc.storage.tables import traces
+
+#: PostgreSQL's port where the URL names none.
+_PORT = 5432
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,8 @@ class PostgresDatabase(Database):
     def __init__(self, url: sa.URL, settings: PostgresSettings) -> None:
         super().__init__()
         self._url = url.set(drivername="postgresql+asyncpg")
+        host = url.query.get("host") or url.host or "this machine"
+        self.place = f"the database at {host if isinstance(host, str) else ', '.join(host)}:{url.port or _PORT}"
         self._settings = settings
         limits = _limits(settings.statement_seconds, settings.lock_seconds, settings.lock_seconds)
         # Statements take the first rows of an index in its order. A bitmap of all that match, and a sort, look cheaper
@@ -115,7 +122,10 @@ class PostgresDatabase(Database):
             connection.exec_driver_sql(statement)
 
     async def open(self) -> None:
-        await self.read(lambda connection: connection.exec_driver_sql("SELECT 1").all())
+        try:
+            await self.read(lambda connection: connection.exec_driver_sql("SELECT 1").all())
+        except _ERRORS as error:  # what would pass is Unavailable
+            raise CannotOpenError(f"{self.place} refuses: {cause_of(error)}") from error
 
     async def close(self) -> None:
         await self._reading.dispose()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -16,11 +18,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from status_grpc.storage.dialects.base import (
+    CannotOpenError,
     Database,
     T,
     Transaction,
     U,
     Work,
+    cause_of,
     unavailable,
     uninterrupted,
     with_connection,
@@ -69,8 +73,9 @@ class SqliteDatabase(Database):
     def __init__(self, url: sa.URL) -> None:
         super().__init__()
         if url.database in (None, "", ":memory:"):
-            raise ValueError("SQLite needs a file: sqlite+aiosqlite:///status-grpc.db")
+            raise ValueError("names no file, which SQLite needs: sqlite+aiosqlite:///status-grpc.db")
         self.file: str = url.database or ""
+        self.place = self.file
         arguments = {"timeout": self.BUSY_SECONDS, "isolation_level": None}
         self._writing = sa.create_engine(
             url.set(drivername="sqlite+pysqlite"),
@@ -132,7 +137,32 @@ class SqliteDatabase(Database):
         cursor.close()
 
     async def open(self) -> None:
-        await self.write(lambda connection: connection.exec_driver_sql("SELECT 1").all())
+        def look() -> None:
+            with self._writing.begin() as connection:
+                connection.exec_driver_sql("SELECT 1").all()
+
+        try:
+            async with self._lock:
+                await asyncio.get_running_loop().run_in_executor(self._thread, look)
+        except sa.exc.DatabaseError as error:
+            if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _WRONG_FILE:
+                raise CannotOpenError(self._why_not(cause_of(error))) from error
+            raise unavailable(error) from error
+
+    def _why_not(self, cause: str) -> str:
+        """Return why the file cannot be opened, which SQLite itself does not say."""
+        file = Path(self.file)
+        if not file.parent.is_dir():
+            return f"{file}: there is no folder {file.parent}"
+        if file.is_dir():
+            return f"{file} is a folder, not a file"
+        try:
+            file.open("r+b").close()
+        except FileNotFoundError:
+            return f"{file}: no file can be made in {file.parent}"
+        except OSError as error:
+            return f"{file}: {os.strerror(error.errno or 0).lower()}"
+        return f"{file}: {'the file is not a SQLite database' if 'not a database' in cause else cause}"
 
     async def close(self) -> None:
         if self._at_hand is not None:
@@ -285,6 +315,10 @@ class SqliteDatabase(Database):
 
     def locked(self, statement: sa.Select[Any]) -> sa.Select[Any]:
         return statement  # BEGIN IMMEDIATE has locked the whole file
+
+
+#: SQLite's codes for a file that cannot be used as a database, however long one waits.
+_WRONG_FILE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_READONLY)
 
 
 class _NotFewError(Exception):

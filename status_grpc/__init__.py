@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from status_grpc.client.aio import AsyncStatusClient
     from status_grpc.client.aio_follow import AsyncFollow
     from status_grpc.client.follow import Follow
-    from status_grpc.client.following import Reconnect
     from status_grpc.client.options import ClientOptions, ReportingOptions
     from status_grpc.client.reporting.default import configure, flush
+    from status_grpc.client.retrying import Reconnect
     from status_grpc.client.steps.scopes import status_add
     from status_grpc.client.steps.step import Step, status_step
     from status_grpc.client.steps.tracing import OpenTrace, trace
@@ -66,7 +66,7 @@ _HOMES = {
     "status_grpc.client.aio": ("AsyncStatusClient",),
     "status_grpc.client.aio_follow": ("AsyncFollow",),
     "status_grpc.client.follow": ("Follow",),
-    "status_grpc.client.following": ("Reconnect",),
+    "status_grpc.client.retrying": ("Reconnect",),
     "status_grpc.client.options": ("ClientOptions", "ReportingOptions"),
     "status_grpc.client.reporting.default": ("configure", "flush"),
     "status_grpc.client.steps.scopes": ("status_add",),

@@ -13,6 +13,7 @@ from status_grpc.cli.connecting import with_client
 from status_grpc.cli.exits import FAILED, NOT_FOUND, OK, USAGE, CommandFailed
 from status_grpc.cli.output import aside, write, write_json, write_table
 from status_grpc.cli.parameters import format_option
+from status_grpc.cli.suggestions import SuggestingGroup
 from status_grpc.cli.texts import printable
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _at_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def aws() -> None:
     """Look after a pipeline on AWS (pip install 'status-grpc[aws]')."""
 

@@ -8,16 +8,18 @@ from typing import Any
 
 import click
 
+from status_grpc.cli.connecting import check_server
 from status_grpc.cli.contexts import Context, check_name, config_path, load_contexts, save_contexts
 from status_grpc.cli.exits import USAGE, CommandFailed
 from status_grpc.cli.output import write, write_json, write_table
 from status_grpc.cli.parameters import format_option
+from status_grpc.cli.suggestions import SuggestingGroup
 from status_grpc.cli.texts import printable
 
 _FILE = click.Path(exists=True, dir_okay=False, resolve_path=True)
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def config() -> None:
     """Keep named contexts: how to reach which server.
 
@@ -48,6 +50,7 @@ def set_(name: str, **options: Any) -> None:
       status-grpc config set prod --server status.example.org:443 --token-file ~/.status-token
     """
     check_name(name)
+    check_server(options["server"], "--server")
     contexts = load_contexts()
     given = {option: value for option, value in options.items() if value is not None}
     if name in contexts.by_name:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from status_grpc.cli.contexts import chosen_context
-from status_grpc.cli.exits import USAGE, CommandFailed, failure
+from status_grpc.cli.exits import USAGE, CommandFailed, as_sentence, failure
+from status_grpc.cli.suggestions import flags_for_fields
+from status_grpc.client.options import DEFAULT_SERVER, check_target
 from status_grpc.domain.errors import StatusError
 
 if TYPE_CHECKING:
@@ -57,7 +59,9 @@ def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 return command(client, *args, **kwargs)
             except StatusError as error:
-                raise failure(error, client.options.server, uses_tls=client.options.uses_tls) from None
+                flags = flags_for_fields(click.get_current_context())
+                options = client.options
+                raise failure(error, options.server, uses_tls=options.uses_tls, flags=flags) from None
 
     return with_connection(run)
 
@@ -82,8 +86,10 @@ def _complete(flags: dict[str, Any], context_name: str | None) -> dict[str, Any]
     """
     if flags["token"] is not None and flags["token_file"] is not None:
         raise click.UsageError("--token and --token-file exclude each other.")
+    check_server(flags["server"], "--server")
     context = chosen_context(context_name, server=flags["server"])
     said = {} if context is None else context.said()
+    check_server(said.get("server"), "The server of the context")
     # None: the client reads these variables itself.
     environment: dict[str, Any] = {name: None for name in _NAMES if _variable(name)}
     options: dict[str, Any] = {}
@@ -93,6 +99,14 @@ def _complete(flags: dict[str, Any], context_name: str | None) -> dict[str, Any]
             if not (known and name.startswith("token")):
                 options.setdefault(name, value)
     return options
+
+
+def check_server(server: str | None, name: str) -> None:
+    """Check a server address. Raises CommandFailed with `name`."""
+    try:
+        check_target(server or DEFAULT_SERVER, name)
+    except ValueError as error:
+        raise CommandFailed(as_sentence(str(error)), USAGE) from None
 
 
 def _not_none(options: dict[str, Any]) -> dict[str, Any]:

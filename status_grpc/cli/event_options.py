@@ -10,6 +10,7 @@ import click
 
 from status_grpc.cli.exits import USAGE, CommandFailed, invalid_fields
 from status_grpc.cli.json_forms import read_draft
+from status_grpc.cli.suggestions import flags_for_fields
 from status_grpc.domain.errors import InvalidArgument
 from status_grpc.domain.events import EventDraft, JsonObject
 
@@ -74,7 +75,8 @@ def draft_of(source: TextIO | None, **flags: Any) -> EventDraft:
     try:
         return read_draft(said)
     except InvalidArgument as error:
-        raise CommandFailed(f"{invalid_fields(error)}.", USAGE) from None
+        flags_by_field = flags_for_fields(click.get_current_context())
+        raise CommandFailed(f"{invalid_fields(error, flags_by_field)}.", USAGE) from None
 
 
 def _read_event(source: TextIO) -> JsonObject:

@@ -9,9 +9,10 @@ from typing import ClassVar
 import click
 
 from status_grpc._version import __version__
+from status_grpc.cli.suggestions import SuggestingGroup
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(SuggestingGroup):
     """A group whose commands are imported when they are needed: most calls need one."""
 
     #: Command -> (module, function, one line about it).

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from status_grpc.cli.connecting import with_client
-from status_grpc.cli.exits import INTERRUPTED, TIMEOUT, CommandFailed, outcome_code
+from status_grpc.cli.exits import INTERRUPTED, TIMEOUT, CommandFailed, outage, outcome_code
 from status_grpc.cli.json_forms import time_text
 from status_grpc.cli.output import aside, local_time, on_terminal, write_csv, write_json, write_table
 from status_grpc.cli.parameters import format_option, lang_option
@@ -24,6 +24,7 @@ from status_grpc.domain.limits import TRACE_ERROR_TEXT_LENGTH
 from status_grpc.domain.traces import Trace
 
 if TYPE_CHECKING:
+    from status_grpc.client.retrying import Reconnect
     from status_grpc.client.sync import StatusClient
 
 _TITLES = {
@@ -99,10 +100,15 @@ def status(
 
 def _wait(client: StatusClient, trace_id: str | None, s3_path: str | None, timeout: float | None) -> Trace:
     """Wait for the end of the trace."""
+
+    def explain(reconnect: Reconnect) -> None:
+        if reconnect.failures == 1:
+            aside(outage(reconnect, client.options))
+
     if on_terminal():
         aside(f"Waiting for the end of {printable(trace_id or s3_path or '')} ...")
     try:
-        return client.wait(trace_id or "", s3_path=s3_path or "", timeout=timeout)
+        return client.wait(trace_id or "", s3_path=s3_path or "", timeout=timeout, on_reconnect=explain)
     except DeadlineExceeded:
         if timeout is None:
             raise

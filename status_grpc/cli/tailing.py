@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
+from status_grpc.cli.exits import outage
 from status_grpc.cli.output import aside
 from status_grpc.client.options import ClientOptions
 from status_grpc.client.retrying import Patience
@@ -64,23 +65,21 @@ def follow_traces(look: Look, limit: int, show: Callable[[Trace], None], options
     Raises StatusError when the server is away for too long, as `watch` does.
     """
     tail = Tail(look)
-    patience = Patience(
-        options.timeout, options.outage_timeout, connect_timeout=options.connect_timeout, clock=time.monotonic
-    )
+    patience = Patience(options.outage_timeout, clock=time.monotonic)
     begun = lost = False
     while True:
         try:
             traces = tail.more() if begun else tail.begin(limit)
         except StatusError as error:
-            pause = patience.failed(error)
-            if begun and not lost:
+            reconnect = patience.failed(error)
+            if not lost:
                 lost = True
-                aside("The connection is lost, reconnecting ...")
-            time.sleep(pause)
+                aside("The connection is lost, reconnecting ..." if begun else outage(reconnect, options))
+            time.sleep(reconnect.delay)
             continue
         if lost:
             lost = False
-            aside("Connected again.")
+            aside("Connected again." if begun else "Connected.")
         begun = True
         patience.alive()
         for trace in traces:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
+from status_grpc.cli.exits import outage
 from status_grpc.cli.json_forms import event_object, trace_object
 from status_grpc.cli.output import aside, bold, colored, local_time_exact, write, write_json
 from status_grpc.cli.texts import pad, printable
@@ -15,7 +16,8 @@ from status_grpc.domain.events import JsonObject, TraceEvent
 from status_grpc.domain.traces import Trace
 
 if TYPE_CHECKING:
-    from status_grpc.client.following import Reconnect
+    from status_grpc.client.options import ClientOptions
+    from status_grpc.client.retrying import Reconnect
     from status_grpc.client.values import Checkpoint
 
 
@@ -35,19 +37,20 @@ class View(ABC):
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         """A sign of life: tell if it is the first, or the first after a while."""
-        self._connected = True
+        first, self._connected = not self._connected, True
         if not checkpoint.trace_id and not self._waiting:
             self._waiting = True
             self.notice("Waiting for the trace to be created ...")
         if self._lost:
             self._lost = False
-            self.notice(f"Connected again, resumed after event {self.sequence}.")
+            self.notice("Connected." if first else f"Connected again, resumed after event {self.sequence}.")
 
-    def reconnect(self, reconnect: Reconnect) -> None:
-        """The stream has ended: tell, unless that is usual."""
-        if self._connected and not self._lost and not isinstance(reconnect.error, StreamTooOld):
+    def reconnect(self, reconnect: Reconnect, options: ClientOptions) -> None:
+        """Report the first failure of an outage."""
+        if not self._lost and not isinstance(reconnect.error, StreamTooOld):
             self._lost = True
-            self.notice("The connection is lost, reconnecting ...")
+            lost = "The connection is lost, reconnecting ..."
+            self.notice(lost if self._connected else outage(reconnect, options))
 
     def notice(self, sentence: str) -> None:
         """Tell what happens to the connection."""

@@ -61,7 +61,11 @@ def watch(
     view = _view(form, trace_id or s3_path or "", lang, plain=plain)
     view.sequence = how["after_sequence"]
     follow = client.follow(
-        trace_id or "", s3_path=s3_path or "", on_checkpoint=view.checkpoint, on_reconnect=view.reconnect, **how
+        trace_id or "",
+        s3_path=s3_path or "",
+        on_checkpoint=view.checkpoint,
+        on_reconnect=lambda reconnect: view.reconnect(reconnect, client.options),
+        **how,
     )
     try:
         with view.showing(), follow:

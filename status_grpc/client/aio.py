@@ -16,10 +16,10 @@ from status_grpc.client.aio_follow import AsyncFollow
 from status_grpc.client.base import ClientBase
 from status_grpc.client.batches import as_updates, batch_update
 from status_grpc.client.connecting import AsyncConnection, connect_async
-from status_grpc.client.following import Reconnect
 from status_grpc.client.lineage import get_lineage
 from status_grpc.client.openlineage import record_run_events
 from status_grpc.client.operations import Operation, Pause, attempts, complete_draft
+from status_grpc.client.retrying import Reconnect
 from status_grpc.client.values import (
     Checkpoint,
     EventFields,
@@ -192,6 +192,7 @@ class AsyncStatusClient(ClientBase[AsyncConnection]):
         new_only: bool = False,
         created_after: datetime | None = None,
         timeout: float | None = None,
+        on_reconnect: Callable[[Reconnect], None] | None = None,
     ) -> Trace:
         """As `StatusClient.wait`."""
         target = Target(
@@ -202,8 +203,11 @@ class AsyncStatusClient(ClientBase[AsyncConnection]):
             created_after=created_after,
         )
         if not target.is_registered_by_stream:
-            return await self._run(wait(target, self.options, timeout=timeout, clock=time.monotonic))
-        async with AsyncFollow(self._following(target, timeout=timeout), self._connection) as events:
+            return await self._run(
+                wait(target, self.options, timeout=timeout, on_reconnect=on_reconnect, clock=time.monotonic)
+            )
+        following = self._following(target, timeout=timeout)
+        async with AsyncFollow(following, self._connection, None, on_reconnect) as events:
             async for _ in events:
                 pass
         return events.finished_trace

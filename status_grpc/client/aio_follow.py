@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from status_grpc.client.base import FollowBase
-from status_grpc.client.following import Following, Reconnect
+from status_grpc.client.following import Following
+from status_grpc.client.retrying import Reconnect, report
 from status_grpc.client.values import Checkpoint
 from status_grpc.domain.errors import StatusError, Unavailable
 from status_grpc.domain.events import TraceEvent
@@ -98,8 +99,7 @@ class AsyncFollow(FollowBase):
         if reconnect is None:
             self.close()
             return
-        if self._on_reconnect is not None:
-            self._on_reconnect(reconnect)
+        report(reconnect, self._on_reconnect, self._following.server)
         try:
             async with asyncio.timeout(reconnect.delay):
                 await self._closed.wait()

@@ -7,8 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from status_grpc.client.following import Following, Reconnect
+from status_grpc.client.following import Following
 from status_grpc.client.options import Token, client_options
+from status_grpc.client.retrying import Reconnect
 from status_grpc.client.values import Checkpoint
 from status_grpc.client.waiting import Target
 from status_grpc.domain.traces import Trace

@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 
 from status_grpc.client.options import ClientOptions, is_local
-from status_grpc.client.retrying import NotConnected
+from status_grpc.client.retrying import NotTheService, not_connected
 from status_grpc.domain.errors import DeadlineExceeded, Internal, StatusError, Unavailable
 from status_grpc.wire.errors import DETAILS_KEY, decode_error
 
@@ -74,6 +74,9 @@ class ChannelState:
 #: What gRPC says when there is no connection.
 _NOT_CONNECTED = ("failed to connect", "DNS resolution failed", "errors resolving", "last error")
 
+#: What gRPC says of an answer that is HTTP and not gRPC, such as a 404 of a proxy.
+_HTTP_STATUS = "Received http2 header with status"
+
 
 def channel_options(options: ClientOptions, *, streams: bool) -> list[tuple[str, int | str]]:
     """Return the options of a channel for calls or for streams."""
@@ -122,8 +125,10 @@ def to_error(error: grpc.RpcError) -> StatusError:
         if key == DETAILS_KEY and isinstance(value, bytes):
             return decode_error(number, message, value)
     if code is grpc.StatusCode.UNAVAILABLE and any(words in (message or "") for words in _NOT_CONNECTED):
-        return NotConnected(message)
+        return not_connected(message or "")
     decoded = decode_error(number, message, None)
+    if code is grpc.StatusCode.UNIMPLEMENTED and _HTTP_STATUS in (message or ""):
+        return NotTheService(message)
     if code is grpc.StatusCode.UNIMPLEMENTED and type(decoded) is Internal:
         return Internal(f"the server does not know this call: {message}", incident="unimplemented")
     return decoded

@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from status_grpc.client.base import FollowBase
-from status_grpc.client.following import Following, Reconnect
+from status_grpc.client.following import Following
+from status_grpc.client.retrying import Reconnect, report
 from status_grpc.client.values import Checkpoint
 from status_grpc.domain.errors import StatusError, Unavailable
 from status_grpc.domain.events import TraceEvent
@@ -96,8 +97,7 @@ class Follow(FollowBase):
         if reconnect is None:
             self.close()
             return
-        if self._on_reconnect is not None:
-            self._on_reconnect(reconnect)
+        report(reconnect, self._on_reconnect, self._following.server)
         self._closed.wait(reconnect.delay)
 
     def _drop_stream(self) -> None:

@@ -13,7 +13,7 @@ from datetime import datetime
 from tracestatus.v1 import status_service_pb2 as pb
 
 from status_grpc.client.options import ClientOptions
-from status_grpc.client.retrying import Patience
+from status_grpc.client.retrying import Patience, Reconnect
 from status_grpc.client.values import Checkpoint
 from status_grpc.client.waiting import Target
 from status_grpc.domain.errors import DeadlineExceeded, Internal, StatusError, Unavailable
@@ -31,14 +31,6 @@ class Opening:
     request: pb.StreamTraceRequest
     timeout: float | None
     silence_timeout: float
-
-
-@dataclass(frozen=True, slots=True)
-class Reconnect:
-    """A stream ended because of `error`; the next one is opened after `delay` seconds."""
-
-    error: StatusError
-    delay: float
 
 
 class BrokenStream(Unavailable):
@@ -78,9 +70,8 @@ class Following:
         self._registered: datetime | None = None
         self._done = False
         self._gaps = 0
-        self._patience = Patience(
-            options.timeout, options.outage_timeout, connect_timeout=options.connect_timeout, clock=clock
-        )
+        self.server = options.server
+        self._patience = Patience(options.outage_timeout, deadline=self._deadline, clock=clock)
 
     def opening(self) -> Opening:
         """Return the stream to open now. Raises DeadlineExceeded when the total timeout is over."""
@@ -164,7 +155,7 @@ class Following:
             error = BrokenStream("the stream ended before the trace was done")
         if self._deadline is not None and self._clock() >= self._deadline:
             raise DeadlineExceeded(f"{self._target} was not done in time")
-        return Reconnect(error, self._patience.failed(error))
+        return self._patience.failed(error)
 
     def finished_trace(self) -> Trace:
         """Return the trace once it is done. Raises RuntimeError before that."""

@@ -18,6 +18,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 
+from status_grpc.client.retrying import NotTheService
 from status_grpc.domain.errors import Internal, StatusError, Unavailable
 from status_grpc.wire.codes import Code
 from status_grpc.wire.errors import decode_status
@@ -45,11 +46,11 @@ _LONGEST_DELAY = timedelta(minutes=5)
 
 
 def read_message(kind: type[M], body: bytes) -> M:
-    """Return the message of an answer. Raises Internal for what is none."""
+    """Parse an answer. Raises NotTheService if it is another message."""
     try:
         return json_format.Parse(body, kind(), ignore_unknown_fields=True)
     except (json_format.ParseError, ValueError, RecursionError):
-        raise Internal(f"the answer is no {kind.DESCRIPTOR.name} in JSON") from None
+        raise NotTheService(f"the answer is no {kind.DESCRIPTOR.name} in JSON") from None
 
 
 def answered_error(status: int, reason: str, headers: Headers, body: bytes) -> StatusError:
@@ -60,10 +61,11 @@ def answered_error(status: int, reason: str, headers: Headers, body: bytes) -> S
     # Not the service. A name for what it is, but not its words: they may be a page of HTML.
     message = f"HTTP {status} {reason}".strip()
     if 300 <= status < 400:
-        return Internal(f"{message}: redirected, but calls go to their address and no other")
+        return NotTheService(f"{message}: redirected, but calls go to their address and no other")
     code = _BY_STATUS.get(status)
     if code is None:
-        return Internal(f"{message}: this does not look like the HTTP edge of a status service")
+        kind = NotTheService if status < 500 else Internal  # a 500 may pass
+        return kind(f"{message}: this does not look like the HTTP edge of a status service")
     decoded = decode_status(status_pb2.Status(code=code, message=message))
     if isinstance(decoded, Unavailable):
         return Unavailable(message, retry_after=_retry_after(headers, decoded.retry_after))

@@ -21,6 +21,7 @@ from status_grpc.client.http_answers import answered_error, connect_error, read_
 from status_grpc.client.http_lines import LARGEST_ANSWER, Answer, Line, Lines, explained
 from status_grpc.client.operations import Send
 from status_grpc.client.options import ClientOptions
+from status_grpc.client.retrying import NotTheService
 from status_grpc.client.tokens import Metadata, metadata
 from status_grpc.client.watchdog import Watchdog
 from status_grpc.domain.errors import DeadlineExceeded, Internal, StatusError, Unavailable
@@ -203,7 +204,7 @@ class HttpConnection:
             told = line.read_all(answer, time.monotonic() + self._options.attempt_timeout)
             raise answered_error(told.status, told.reason, told.headers, told.body)
         if answer.headers.get_content_type() != _JSON_STREAM:
-            raise Internal("the answer is not a stream: this does not look like the HTTP edge of a status service")
+            raise NotTheService("the answer is not a stream: this does not look like the HTTP edge of a status service")
         return answer
 
     def _url(self, method: str) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from status_grpc.client.options import ClientOptions
-from status_grpc.client.retrying import NotConnected
+from status_grpc.client.retrying import Misconfigured, NotConnected
 from status_grpc.domain.errors import DeadlineExceeded, Internal, Unavailable
 
 #: A connection that was idle for so many seconds of the wall clock is not used again: this process may have been
@@ -61,7 +61,8 @@ class Line:
         try:
             connection.connect()
         except (OSError, ValueError) as error:  # ValueError: a host name that none can be
-            raise NotConnected(f"no connection to {connection.host}:{connection.port}: {error}") from None
+            kind = Misconfigured if _lasts(error) else NotConnected
+            raise kind(f"no connection to {connection.host}:{connection.port}: {_words(error)}") from None
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = connection.sock
         if self._cancelled:
@@ -144,7 +145,7 @@ class Lines:
         self._lines: weakref.WeakSet[Line] = weakref.WeakSet()
 
     def new(self) -> Line:
-        """Return a new connection, which is not open yet. Raises NotConnected for TLS files that cannot be read."""
+        """Return a new connection, not opened. Raises Misconfigured for unreadable TLS files."""
         connection: http.client.HTTPConnection
         if self._options.uses_tls:
             connection = http.client.HTTPSConnection(self._host, self._port, context=self._context())
@@ -163,7 +164,7 @@ class Lines:
                 if options.cert is not None:
                     context.load_cert_chain(options.cert, options.key)
             except (OSError, ssl.SSLError) as error:
-                raise NotConnected(f"the files for TLS cannot be used: {error}") from None
+                raise Misconfigured(f"the files for TLS cannot be used: {error}") from None
             context.set_alpn_protocols(["http/1.1"])
             self._tls = context
         return self._tls
@@ -213,6 +214,24 @@ class Lines:
             line.close()
 
 
+#: TLS that breaks off, as when a server restarts.
+_BROKEN_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+
+
+def _words(error: OSError | ValueError) -> str:
+    """Return the message of an error, without the number of a resolver."""
+    return (isinstance(error, socket.gaierror) and error.strerror) or str(error)
+
+
+def _lasts(error: OSError | ValueError) -> bool:
+    """Return whether connecting again cannot help, as with an unknown host name."""
+    if isinstance(error, socket.gaierror):
+        return error.errno not in (socket.EAI_AGAIN, socket.EAI_SYSTEM)
+    if isinstance(error, ssl.SSLError):
+        return not isinstance(error, _BROKEN_TLS)
+    return isinstance(error, ValueError)
+
+
 @contextmanager
 def explained() -> Iterator[None]:
     """Raise what goes wrong in an exchange as StatusError."""
@@ -223,6 +242,8 @@ def explained() -> Iterator[None]:
     except http.client.IncompleteRead:
         raise Unavailable("the answer broke off") from None
     except (http.client.RemoteDisconnected, OSError) as error:
+        if isinstance(error, ssl.SSLError) and _lasts(error):  # the server refuses the client's certificate
+            raise Misconfigured(f"TLS failed: {error}") from None
         raise Unavailable(f"the connection broke: {error}") from None
     except (http.client.HTTPException, ValueError) as error:
         raise Internal(f"the answer is not HTTP: {type(error).__name__}") from None

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
+from status_grpc.domain.addresses import split_host_port
+
 #: A bearer token, or a function that returns the current one before each call. It must be quick; the asynchronous
 #: client also takes a coroutine function.
 Token: TypeAlias = str | Callable[[], str | Awaitable[str]]
@@ -16,7 +18,9 @@ Token: TypeAlias = str | Callable[[], str | Awaitable[str]]
 DEFAULT_SERVER = "127.0.0.1:50051"
 
 _PREFIX = "STATUS_GRPC_"
-_SCHEME = re.compile(r"^(?:dns|ipv4|ipv6):/*")
+_SCHEME = re.compile(r"^(?:dns:(?://[^/]*/)?|ipv4:|ipv6:)/*")
+#: Targets that name no host and port.
+_OTHER_TARGETS = ("unix:", "unix-abstract:", "vsock:", "xds:", "google-c2p:")
 _LOOPBACK = re.compile(r"^(?:localhost|127(?:\.\d+){3}|\[::1\]|::1)(?::\d+)?$")
 _URLS = ("http://", "https://")
 #: Ways to write a gRPC target that mean the same as without them.
@@ -108,7 +112,8 @@ def client_options(given: Mapping[str, Any], environment: Mapping[str, str] | No
     if given.get("token_file") is not None and given.get("token") is None:
         values.pop("token", None)  # the file was asked for, the variable was only there
     options = ClientOptions(**values)
-    _check(options)
+    names = {name: name if given.get(name) is not None else _PREFIX + name.upper() for name in values}
+    _check(options, names)
     return options
 
 
@@ -183,9 +188,15 @@ def _read(name: str, text: str) -> object:
     return text
 
 
-def _check(options: ClientOptions) -> None:
+def _check(options: ClientOptions, names: Mapping[str, str]) -> None:
+    """Check the options. Raises ValueError for one that is not valid.
+
+    `names` maps each option that was given to the argument or the variable that gave it.
+    """
     if options.is_url:
         _check_url(options)
+    else:
+        check_target(options.server, names.get("server", "server"))
     if bool(options.cert) != bool(options.key):
         raise ValueError("a client certificate needs both: cert and key")
     if options.token is not None and not isinstance(options.token, str) and not callable(options.token):
@@ -195,7 +206,23 @@ def _check(options: ClientOptions) -> None:
     for name in ("timeout", "connect_timeout", "attempt_timeout", "silence_timeout", "outage_timeout"):
         seconds = getattr(options, name)
         if seconds is not None and not 0 < seconds < math.inf:
-            raise ValueError(f"{name} must be a number of seconds, more than 0")
+            raise ValueError(f"{names.get(name, name)} must be a number of seconds, more than 0")
+
+
+def check_target(server: str, name: str) -> None:
+    """Check that the server is HOST:PORT or another gRPC target.
+
+    Raises ValueError with a message that begins with `name`.
+    """
+    if server.startswith((*_URLS, *_OTHER_TARGETS)):
+        return
+    for address in _SCHEME.sub("", server).split(","):
+        if ":" not in address and address:
+            continue  # gRPC knows the port, 443
+        try:
+            split_host_port(address, smallest_port=1)
+        except ValueError as error:
+            raise ValueError(f"{name}: {address} {error}") from None
 
 
 def _check_url(options: ClientOptions) -> None:

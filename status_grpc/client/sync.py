@@ -13,10 +13,10 @@ from status_grpc.client.base import ClientBase
 from status_grpc.client.batches import as_updates, batch_update
 from status_grpc.client.connecting import Connection, connect
 from status_grpc.client.follow import Follow
-from status_grpc.client.following import Reconnect
 from status_grpc.client.lineage import get_lineage
 from status_grpc.client.openlineage import record_run_events
 from status_grpc.client.operations import Operation, Pause, attempts, complete_draft
+from status_grpc.client.retrying import Reconnect
 from status_grpc.client.values import (
     Checkpoint,
     EventFields,
@@ -222,8 +222,12 @@ class StatusClient(ClientBase[Connection]):
         new_only: bool = False,
         created_after: datetime | None = None,
         timeout: float | None = None,
+        on_reconnect: Callable[[Reconnect], None] | None = None,
     ) -> Trace:
         """Wait until the trace is done and return it, whatever its outcome; see `follow` for which trace that is.
+
+        While the server cannot be reached, it is tried again for `outage_timeout` (5 minutes unless set). Each failure
+        is handed to `on_reconnect`; without one, the first failure of an outage is logged as a warning.
 
         Raises DeadlineExceeded when it is not done within `timeout` (None: however long it takes), TraceNotFound.
         """
@@ -235,8 +239,10 @@ class StatusClient(ClientBase[Connection]):
             created_after=created_after,
         )
         if not target.is_registered_by_stream:
-            return self._run(wait(target, self.options, timeout=timeout, clock=time.monotonic))
-        with Follow(self._following(target, timeout=timeout), self._connection) as events:
+            return self._run(
+                wait(target, self.options, timeout=timeout, on_reconnect=on_reconnect, clock=time.monotonic)
+            )
+        with Follow(self._following(target, timeout=timeout), self._connection, None, on_reconnect) as events:
             for _ in events:
                 pass
         return events.finished_trace
@@ -261,6 +267,8 @@ class StatusClient(ClientBase[Connection]):
         created after the stream was registered (`start()` the iterator before you upload), `created_after` only one
         created after that time. With `wait_for_trace` it need not exist yet. To resume an earlier follow, give the
         sequence and the id of the last event it saw.
+
+        An outage of the server, also at the start, is tolerated as in `wait`.
 
         Raises DeadlineExceeded when the trace is not done within `timeout` (None: however long it takes),
         TraceNotFound, HistoryChanged and CursorAhead when the history is another than before.

@@ -10,7 +10,7 @@ from tracestatus.v1 import status_service_pb2 as pb
 
 from status_grpc.client.operations import Operation, Pause, Send
 from status_grpc.client.options import ClientOptions
-from status_grpc.client.retrying import Patience
+from status_grpc.client.retrying import Patience, Reconnect, report
 from status_grpc.domain.errors import DeadlineExceeded, FieldViolation, InvalidArgument, StatusError
 from status_grpc.domain.traces import Trace
 from status_grpc.wire.times import encode_duration, encode_time
@@ -54,7 +54,12 @@ class Target:
 
 
 def wait(
-    target: Target, options: ClientOptions, *, timeout: float | None, clock: Callable[[], float]
+    target: Target,
+    options: ClientOptions,
+    *,
+    timeout: float | None,
+    on_reconnect: Callable[[Reconnect], None] | None = None,
+    clock: Callable[[], float],
 ) -> Operation[Trace]:
     """Wait until the trace is done, and return it.
 
@@ -69,7 +74,7 @@ def wait(
     if target.created_after is not None:
         request.created_after.CopyFrom(encode_time(target.created_after))
     deadline = None if timeout is None else clock() + timeout
-    patience = Patience(options.timeout, options.outage_timeout, connect_timeout=options.connect_timeout, clock=clock)
+    patience = Patience(options.outage_timeout, deadline=deadline, clock=clock)
     while True:
         poll = _POLL if deadline is None else min(_POLL, deadline - clock())
         if poll <= 0:
@@ -78,7 +83,9 @@ def wait(
         try:
             answer: pb.WaitTraceResponse = yield Send("WaitTrace", request, poll / _SHARE + _WAY)
         except StatusError as error:
-            yield Pause(patience.failed(error))
+            reconnect = patience.failed(error)
+            report(reconnect, on_reconnect, options.server)
+            yield Pause(reconnect.delay)
             continue
         patience.alive()
         if answer.HasField("trace") and answer.trace.done:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -28,15 +30,22 @@ def test_not_found(cli, command):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (["get", "x" * 129], "trace_id"),
-        (["get", "a\nb"], "trace_id"),
+        (["get", "x" * 129], "TRACE_ID"),
+        (["get", "a\nb"], "TRACE_ID"),
         (["get", b"a\xff"], "UTF-8"),
-        (["create", "--domain", "d"], "domain_id is required; component is required"),
-        (["update", "x", "--component", "c", "--status", "done"], "trace_status must be one of STARTED"),
+        (["create", "--domain", "d"], "--domain-id is required; --component is required"),
+        (["update", "x", "--component", "c", "--status", "done"], "--status must be one of STARTED"),
+        (["update", "x", "--component", "c", "--status", "finished"], "--outcome: a FINISHED event must say"),
+        (
+            ["update", "x", "--component", "c", "--expected-sequence", "7", "--attempt", "-1"],
+            "--attempt must be a whole number",
+        ),
         (["update", "x", "--component", "c", "--body", "[1"], "--body is not JSON"),
         (["create", "--file", "/dev/null"], "/dev/null is not JSON"),
         (["list", "--server", "https://127.0.0.1:1/?x=1"], "https://HOST"),
         (["list", "--cert", __file__], "cert and key"),
+        (["list", "--server", "127.0.0.1:99999"], "--server: 127.0.0.1:99999 has no valid port"),
+        (["config", "set", "a", "--server", "::1:50051"], "--server: ::1:50051 is not HOST:PORT; an IPv6 address"),
     ],
 )
 def test_asked_wrongly(cli, command, words):
@@ -63,6 +72,21 @@ def test_wrong_usage(offline_cli, command):
     assert "Usage: status-grpc" in run.err
 
 
+@pytest.mark.parametrize(
+    ("mistyped", "meant"), [(["serv"], "serve"), (["wathc", "x"], "watch"), (["config", "sett"], "set")]
+)
+def test_a_mistyped_command_is_answered_with_the_nearest(offline_cli, mistyped, meant):
+    run = offline_cli(*mistyped)
+    assert run.code == 2
+    assert f"Did you mean '{meant}'?" in run.err
+
+
+def test_a_field_of_a_file_keeps_its_name(cli, tmp_path):
+    (tmp_path / "event.json").write_text('{"component": "c", "trace_id": "x", "trace_status": "FINISHED"}')
+    run = cli("update", "--file", str(tmp_path / "event.json"))
+    assert run.sentence.startswith("trace_event_status: a FINISHED event must say")
+
+
 def test_a_nul_in_a_field(cli):
     run = cli("update", "--file", "-", stdin='{"trace_id": "a\\u0000b", "component": "c"}')
     assert run.code == 2
@@ -71,10 +95,44 @@ def test_a_nul_in_a_field(cli):
 
 def test_nobody_listens(cli):
     # Much later than any patience that this test would sit out: it is the connection that is not tried for long.
-    for command in (["get", "x"], ["watch", "x"], ["create", "--domain", "d", "--domain-id", "x", "--component", "c"]):
+    for command in (["get", "x"], ["create", "--domain", "d", "--domain-id", "x", "--component", "c"]):
         run = cli(*command, *NOWHERE, STATUS_GRPC_TIMEOUT="3600")
         assert run.code == 5
         assert run.sentence == "The server at 127.0.0.1:1 cannot be reached: Connection refused."
+
+
+@pytest.mark.parametrize("command", [["watch", "x"], ["status", "x", "--watch"], ["list", "--follow"]])
+def test_what_waits_for_a_trace_keeps_trying_and_says_so_once(cli, command):
+    run = cli(*command, *NOWHERE, STATUS_GRPC_OUTAGE_TIMEOUT="0.6", STATUS_GRPC_CONNECT_TIMEOUT="0.1")
+    assert run.code == 5
+    cause = "The server at 127.0.0.1:1 cannot be reached: Connection refused."
+    assert run.err == f"{cause} Trying again for 1 s ...\nError: {cause}\n"
+    if "list" not in command:
+        late = cli(*command, *NOWHERE, "--timeout", "0.3")
+        assert late.code == 4
+        assert "It was not done within 0.3 seconds." in late.err
+
+
+@pytest.mark.parametrize("command", [["watch", "x"], ["status", "x", "--watch"]])
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_what_answers_in_the_place_of_the_service_ends_at_once(cli, command, status):
+    class Proxy(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(status)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever, args=(0.02,))
+        thread.start()
+        run = cli(*command, "--server", f"http://127.0.0.1:{proxy.server_address[1]}")
+        proxy.shutdown()
+        thread.join()
+    assert run.code == 5
+    assert f"HTTP {status}" in run.sentence
 
 
 @pytest.mark.parametrize(

@@ -88,9 +88,9 @@ def test_what_does_not_go_with_it(cli: CommandLine, flags: list[str]):
 
 
 def test_nobody_listens(offline_cli: CommandLine):
-    run = offline_cli("list", "--follow", "--server", "127.0.0.1:1")
+    run = offline_cli("list", "--follow", "--server", "127.0.0.1:1", STATUS_GRPC_OUTAGE_TIMEOUT="0.5")
     assert run.code == 5
-    assert run.sentence
+    assert run.err.endswith("Error: The server at 127.0.0.1:1 cannot be reached: Connection refused.\n")
 
 
 @given(

@@ -3,15 +3,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import pytest
-from fake_server import FakeServer, Script
+from certificates import Certificates
+from fake_server import FakeServer, Fault, Script
 from patience import eventually, in_threads
 from real_server import RealServer
 
@@ -21,6 +24,7 @@ from status_grpc import (
     DeadlineExceeded,
     Reconnect,
     StatusClient,
+    TraceEvent,
     TraceEventStatus,
     TraceStatus,
     Unavailable,
@@ -112,11 +116,77 @@ def test_the_whole_follow_has_a_deadline(fake: FakeServer, fake_client: StatusCl
         next(events)
 
 
-def test_a_server_that_was_never_there_is_not_waited_for_long():
-    with StatusClient("127.0.0.1:9", timeout=0.5) as client, pytest.raises(Unavailable):
-        list(client.follow("t"))
-    with StatusClient("127.0.0.1:9", timeout=0.5) as client, pytest.raises(Unavailable):
-        client.wait("t")
+def test_a_server_that_was_never_there_is_tried_for_the_time_of_an_outage():
+    reconnects: list[Reconnect] = []
+    # The options of a call do not count: neither how long it may take, nor how long it may connect.
+    options = {"timeout": 0.01, "connect_timeout": 0.01, "outage_timeout": 0.6}
+    with StatusClient("127.0.0.1:9", **options) as client:
+        with pytest.raises(Unavailable):
+            client.wait("t", on_reconnect=reconnects.append)
+        with pytest.raises(Unavailable):
+            client.follow("t", on_reconnect=reconnects.append).start()
+    assert [reconnect.failures for reconnect in reconnects].count(1) == 2
+    assert len(reconnects) > 2
+    assert 0 < reconnects[0].remaining <= 0.6
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL])
+async def test_whoever_asks_before_the_server_is_up_gets_the_end(fake: FakeServer, caplog, code: grpc.StatusCode):
+    with StatusClient(fake.address) as client:
+        trace_id = create(client, 2, done=True)
+    fake.service.fail("WaitTrace", *[Fault(code=code)] * 2)
+    fake.service.fail("StreamTrace", *[Fault(code=code)] * 2)
+    address = fake.address
+    fake.stop()
+    threading.Timer(0.5, fake.start).start()
+    options = {"timeout": 0.01, "connect_timeout": 0.01}
+    async with AsyncStatusClient(address, **options) as client:
+        waited, events = await asyncio.gather(client.wait(trace_id), _all_events(client, trace_id))
+    assert waited.done
+    assert [event.sequence for event in events] == [1, 2]
+    warnings = [record.getMessage() for record in caplog.records if record.name == "status_grpc"]
+    assert len(warnings) == 2, "one line each for the outage, not one for each attempt"
+    assert all(f"at {address}, retrying for 300 s" in warning for warning in warnings)
+
+
+async def _all_events(client: AsyncStatusClient, trace_id: str) -> list[TraceEvent]:
+    async with client.follow(trace_id) as events:
+        return [event async for event in events]
+
+
+@pytest.mark.parametrize("scheme", ["", "http://"])
+def test_a_name_that_does_not_exist_ends_at_once(scheme: str):
+    try:
+        socket.getaddrinfo("nonexistent.invalid", 1)
+    except socket.gaierror as error:
+        if error.errno == socket.EAI_AGAIN:
+            pytest.skip("this machine has no resolver of names")
+    reconnects: list[Reconnect] = []
+    with StatusClient(f"{scheme}nonexistent.invalid:50051", plaintext=True) as client:
+        with pytest.raises(Unavailable):
+            client.wait("t", timeout=20, on_reconnect=reconnects.append)
+        with pytest.raises(Unavailable):
+            client.follow("t", timeout=20, on_reconnect=reconnects.append).start()
+    assert reconnects == []
+
+
+@pytest.mark.parametrize("scheme", ["", "https://"])
+def test_a_certificate_of_another_authority_ends_at_once(tmp_path, scheme: str):
+    certificates, strangers = Certificates(tmp_path / "own"), Certificates(tmp_path / "strangers")
+    server = grpc.server(ThreadPoolExecutor(2))
+    chain, key = (Path(file).read_bytes() for file in certificates.server)
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, chain)]))
+    server.start()
+    reconnects: list[Reconnect] = []
+    try:
+        with StatusClient(f"{scheme}127.0.0.1:{port}", ca=strangers.authority) as client:
+            with pytest.raises(Unavailable, match="CERTIFICATE_VERIFY_FAILED"):
+                client.wait("t", timeout=20, on_reconnect=reconnects.append)
+            with pytest.raises(Unavailable, match="CERTIFICATE_VERIFY_FAILED"):
+                client.follow("t", timeout=20, on_reconnect=reconnects.append).start()
+    finally:
+        server.stop(None).wait()
+    assert reconnects == []
 
 
 def test_an_earlier_follow_is_resumed(client: StatusClient):

@@ -53,6 +53,7 @@ from status_grpc import (
 from status_grpc.client.http_answers import answered_error, connect_error, read_message
 from status_grpc.client.operations import Send
 from status_grpc.client.options import client_options
+from status_grpc.client.retrying import NotTheService
 from status_grpc.domain.errors import FieldViolation
 from status_grpc.wire.errors import encode_error
 
@@ -282,8 +283,8 @@ def test_forked_children_report_by_http_themselves(gateway: Gateway, by_grpc: St
 MISDEEDS = {
     "401": (says(401), Unauthenticated),
     "403": (says(403), Unauthenticated),
-    "404": (says(404), Internal),
-    "405": (says(405), Internal),
+    "404": (says(404), NotTheService),
+    "405": (says(405), NotTheService),
     "408": (says(408), Unavailable),
     "413": (says(413), ResourceExhausted),
     "429": (says(429, retry_after="1"), Unavailable),
@@ -291,9 +292,9 @@ MISDEEDS = {
     "502": (says(502), Unavailable),
     "503": (says(503), Unavailable),
     "504": (says(504), Unavailable),
-    "307": (says(307, location="http://127.0.0.1:1/"), Internal),
-    "200 of HTML": (says(200, b"<html>please log in</html>"), Internal),
-    "200 of other JSON": (says(200, b"[1]", "application/json"), Internal),
+    "307": (says(307, location="http://127.0.0.1:1/"), NotTheService),
+    "200 of HTML": (says(200, b"<html>please log in</html>"), NotTheService),
+    "200 of other JSON": (says(200, b"[1]", "application/json"), NotTheService),
     "500 of other JSON": (says(500, b'{"code": 7, "message": 3, "details": 1}', "application/json"), Internal),
     "no HTTP": (raw(b"SSH-2.0-OpenSSH_9.2\r\n"), Internal),
     "broken off": (raw(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{"), Unavailable),

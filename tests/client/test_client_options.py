@@ -55,9 +55,10 @@ def test_every_option_is_also_a_variable():
     [
         ({"STATUS_GRPC_TIMEOUT": "soon"}, "STATUS_GRPC_TIMEOUT"),
         ({"STATUS_GRPC_PLAINTEXT": "perhaps"}, "STATUS_GRPC_PLAINTEXT"),
-        ({"STATUS_GRPC_TIMEOUT": "0"}, "timeout"),
-        ({"STATUS_GRPC_TIMEOUT": "inf"}, "timeout"),
-        ({"STATUS_GRPC_TIMEOUT": "nan"}, "timeout"),
+        ({"STATUS_GRPC_TIMEOUT": "0"}, "STATUS_GRPC_TIMEOUT"),
+        ({"STATUS_GRPC_TIMEOUT": "inf"}, "STATUS_GRPC_TIMEOUT"),
+        ({"STATUS_GRPC_TIMEOUT": "nan"}, "STATUS_GRPC_TIMEOUT"),
+        ({"STATUS_GRPC_SERVER": "127.0.0.1:99999"}, "STATUS_GRPC_SERVER: 127.0.0.1:99999 has no valid port"),
         ({"STATUS_GRPC_CERT": "cert.pem"}, "cert and key"),
         ({"STATUS_GRPC_CA": "ca.pem", "STATUS_GRPC_PLAINTEXT": "1"}, "plaintext"),
         ({"STATUS_GRPC_SERVER": "http://status.example"}, "plaintext"),
@@ -66,6 +67,32 @@ def test_every_option_is_also_a_variable():
 def test_what_cannot_be_is_refused_by_name(environment: dict[str, str], named: str):
     with pytest.raises(ValueError, match=named):
         client_options({}, environment)
+
+
+@pytest.mark.parametrize(
+    "server",
+    ["x:0", "x:65536", "x:", "x:http", "::1:50051", "[::1:50051", "[x]:1", ":50051", "dns:///x:99999", "a b:1", "x:１"],
+)
+def test_a_server_that_is_no_address_is_refused(server: str):
+    with pytest.raises(ValueError, match="server: "):
+        client_options({"server": server}, {})
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        "localhost:50051",
+        "[::1]:50051",
+        "status.example",
+        "dns:///status.example:443",
+        "dns://10.0.0.1/status.example:443",
+        "ipv4:10.0.0.1:50051,10.0.0.2:50051",
+        "unix:/run/status.sock",
+        "xds:///status",
+    ],
+)
+def test_every_target_that_grpc_knows_is_taken(server: str):
+    assert client_options({"server": server}, {}).server == server
 
 
 def test_no_variable_means_one_thing_to_a_client_and_another_to_a_server():

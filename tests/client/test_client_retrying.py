@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from status_grpc.client.retrying import Attempts, Backoff, NotConnected, Patience, may_pass
+from status_grpc.client.retrying import (
+    Attempts,
+    Backoff,
+    Misconfigured,
+    NotConnected,
+    NotTheService,
+    Patience,
+    may_pass,
+    not_connected,
+)
 from status_grpc.domain.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -74,18 +83,52 @@ def test_success_begins_the_count_of_failures_anew():
     assert tries.failed(DeadlineExceeded()) == first
 
 
-def test_patience_is_short_until_the_first_contact_and_long_after():
+@pytest.mark.parametrize("error", [Unavailable(), NotConnected()])
+@pytest.mark.parametrize("reached", [False, True])
+def test_an_outage_is_tolerated_for_its_time_from_the_start(error: StatusError, reached: bool):
     clock = Clock()
-    patience = Patience(30, 300, clock=clock)
-    clock.now += 29.99
-    with pytest.raises(Unavailable):
-        patience.failed(Unavailable())
+    patience = Patience(300, clock=clock)
+    if reached:
+        patience.alive()
+    first = patience.failed(error)
+    assert (first.failures, first.remaining) == (1, 300)
+    clock.now += 290
+    assert patience.failed(error).failures == 2
+    clock.now += 10
+    with pytest.raises(type(error)):
+        patience.failed(error)
+
+
+@pytest.mark.parametrize("error", [Misconfigured("no such name"), NotTheService("HTTP 404")])
+def test_what_retrying_cannot_mend_ends_a_follow_only_before_the_first_contact(error: StatusError):
+    patience = Patience(300, clock=Clock())
+    with pytest.raises(type(error)):
+        patience.failed(error)
     patience.alive()
-    clock.now += 299
-    assert patience.failed(Unavailable()) > 0
-    clock.now += 1
-    with pytest.raises(Unavailable):
-        patience.failed(Unavailable())
+    assert patience.failed(error).delay > 0
+
+
+def test_no_pause_goes_beyond_the_deadline_of_a_follow():
+    clock = Clock()
+    patience = Patience(300, deadline=clock.now + 2, clock=clock)
+    assert patience.failed(Unavailable(retry_after=timedelta(seconds=30))).delay == 2
+    assert patience.failed(Unavailable()).remaining == 2
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("errors resolving x:1: [field:address lookup failed for x:1: Domain name not found]", Misconfigured),
+        ("DNS resolution failed for x:1: Name or service not known", Misconfigured),
+        ("errors resolving x:1: [field:address lookup failed: Could not contact DNS servers]", NotConnected),
+        ("last error: UNKNOWN: Tls handshake failed: CERTIFICATE_VERIFY_FAILED: self signed: OK", Misconfigured),
+        ("last error: UNKNOWN: ipv4:1.2.3.4:1: Ssl handshake failed: SSL_ERROR_SSL", Misconfigured),
+        ("last error: UNAVAILABLE: ipv4:1.2.3.4:1: Handshake read failed (Socket closed)", NotConnected),
+        ("failed to connect to all addresses; last error: UNKNOWN: Connection refused", NotConnected),
+    ],
+)
+def test_causes_that_last_are_told_from_causes_that_pass(message: str, kind: type[NotConnected]):
+    assert type(not_connected(message)) is kind
 
 
 def test_a_server_without_a_connection_is_tried_for_a_shorter_time():
@@ -97,15 +140,3 @@ def test_a_server_without_a_connection_is_tried_for_a_shorter_time():
     with pytest.raises(NotConnected):
         tries.failed(NotConnected())
     tries.failed(Unavailable())
-
-
-def test_patience_with_a_server_that_was_there_once_is_longer():
-    clock = Clock()
-    patience = Patience(30, 300, connect_timeout=1, clock=clock)
-    patience.alive()
-    clock.now += 200
-    patience.failed(NotConnected())
-    never = Patience(30, 300, connect_timeout=1, clock=clock)
-    clock.now += 2
-    with pytest.raises(NotConnected):
-        never.failed(NotConnected())

@@ -22,7 +22,7 @@ from stores import opened
 
 from status_grpc.domain.decisions import Recorded
 from status_grpc.domain.errors import Unavailable
-from status_grpc.storage.dialects import Database, SqliteDatabase, open_database
+from status_grpc.storage.dialects import CannotOpenError, Database, SqliteDatabase, open_database
 from status_grpc.storage.store import Store
 from status_grpc.storage.tables import metadata
 
@@ -209,9 +209,9 @@ async def test_a_commit_whose_caller_is_cancelled_does_not_hold_up_the_next(stor
     assert [event.sequence for event in found[1]] == list(range(1, found[0].last_sequence + 1))
 
 
-async def test_a_folder_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
+async def test_a_folder_that_is_not_there_is_no_outage(tmp_path: Path) -> None:
     database = open_database(f"sqlite+aiosqlite:///{tmp_path / 'missing' / 'traces.db'}")
-    with pytest.raises(Unavailable):
+    with pytest.raises(CannotOpenError, match="there is no folder"):
         await database.open()
     await database.close()
 

@@ -7,12 +7,16 @@ import re
 import uuid
 from time import time_ns
 
+from status_grpc.domain.text import escape_surrogates
+
 #: A Step Functions execution name has at most this many characters, and a minted trace id must be able to be one.
 MINTED_ID_LENGTH = 80
 
 _NAMESPACE = uuid.UUID("6e1c4a52-6f0b-5d0e-9d3c-1f6d3c0f7a41")
 _NOT_IN_EXECUTION_NAMES = re.compile(r"[^A-Za-z0-9_.-]")
 _UUID_LENGTH = 36
+#: The readable part of an id whose domain id has no character that an execution name may have.
+_NAMELESS = "trace"
 #: The variant of RFC 9562: the first two of a UUID's last 64 bits are 10.
 _VARIANT = 0b10 << 62
 
@@ -32,18 +36,21 @@ def mint_event_id() -> str:
 
 
 def mint_trace_id(domain_id: str, trace_event_id: str) -> str:
-    """Return `{dataset id}-{uuid}` for the trace that begins with this event; at most 80 characters.
+    """Return `{dataset id}-{uuid}` of at most 80 characters.
 
     The uuid is made from the whole dataset id and the first event's id: a retried Create, on whatever replica, mints
     the same id again and so meets what it stored the first time. Only the readable prefix is cut when it is too long,
-    and characters that Step Functions refuses in an execution name become "-".
+    and characters that Step Functions refuses in an execution name become "-". The prefix is never empty and never
+    begins with "-", because a command would take such an id for an option.
     """
+    domain_id = escape_surrogates(domain_id)
     dataset = dataset_id(domain_id)
     unique = uuid.uuid5(_NAMESPACE, f"{dataset}\n{trace_event_id}")
-    prefix = _NOT_IN_EXECUTION_NAMES.sub("-", dataset)[: MINTED_ID_LENGTH - _UUID_LENGTH - 1]
-    return f"{prefix}-{unique}"
+    # A name such as /data/x.csv has no dataset id, so all of it is the readable part.
+    readable = _NOT_IN_EXECUTION_NAMES.sub("-", dataset or domain_id).lstrip("-") or _NAMELESS
+    return f"{readable[: MINTED_ID_LENGTH - _UUID_LENGTH - 1]}-{unique}"
 
 
 def derived_event_id(*parts: str) -> str:
     """Return the event id that the same parts always give: whoever reports the same fact again reports one event."""
-    return str(uuid.uuid5(_NAMESPACE, "\n".join(parts)))
+    return str(uuid.uuid5(_NAMESPACE, escape_surrogates("\n".join(parts))))

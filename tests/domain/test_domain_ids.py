@@ -34,6 +34,7 @@ def test_a_minted_trace_id_can_name_an_execution(domain_id: str, event_id: str) 
     minted = mint_trace_id(domain_id, event_id)
     assert len(minted) <= MINTED_ID_LENGTH
     assert is_execution_name(minted)
+    assert not minted.startswith("-")
     uuid.UUID(minted[-36:])
 
 
@@ -61,11 +62,32 @@ def test_long_dataset_ids_that_differ_only_at_their_end_get_two_ids(dataset: str
         ("bicycle_counts.v2/1/latest", "bicycle_counts.v2-"),
         ("sykkel tellinger/1", "sykkel-tellinger-"),
         ("a" * 200, "a" * 43 + "-"),
+        ("/data/x.csv", "data-x.csv-"),
+        ("årsrapport/2026", "rsrapport-"),
+        ("---x", "x-"),
+        ("ååå/1", "trace-"),
+        ("/", "trace-"),
+        (f"/{'a' * 200}", "a" * 43 + "-"),
+        ("caf\udce9/1", "caf-xe9-"),
     ],
 )
 def test_a_trace_id_begins_with_its_dataset(domain_id: str, prefix: str) -> None:
     minted = mint_trace_id(domain_id, "first")
     assert minted[:-36] == prefix
+
+
+@pytest.mark.parametrize(
+    ("domain_id", "minted"),
+    [
+        ("bicycle-counts/1", "bicycle-counts-b7d1c459-1434-5d39-b5e3-03934066482f"),
+        ("bicycle_counts.v2/1/latest", "bicycle_counts.v2-b16f652a-1478-5400-a034-34834ec171b7"),
+        ("sykkel tellinger/1", "sykkel-tellinger-1bda3ed9-e39e-53d5-8898-6154a5447b0d"),
+        ("blå-bær/2", "bl--b-r-fce076c0-d257-5b74-a739-7ddce72cf731"),
+        ("a" * 200, f"{'a' * 43}-8a2a85be-ac06-5e02-8978-971bfbcf4367"),
+    ],
+)
+def test_ids_minted_by_earlier_releases_stay(domain_id: str, minted: str) -> None:
+    assert mint_trace_id(domain_id, "first") == minted
 
 
 def test_event_ids_are_uuids_that_begin_with_the_time() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+import os
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 from hypothesis import strategies as st
@@ -47,6 +49,31 @@ json_values = st.recursive(
     max_leaves=12,
 )
 json_objects = st.dictionaries(texts(8), json_values, max_size=4)
+
+#: Texts as programs have them: with U+0000, control characters and lone surrogates, such as of `os.fsdecode`.
+odd_texts = st.text(st.characters(exclude_categories=[]), max_size=40) | st.binary(max_size=20).map(os.fsdecode)
+#: Numbers beyond what a double or an int64 holds, and numbers that JSON does not have.
+odd_numbers = (
+    st.integers()
+    | st.floats()
+    | st.decimals()
+    | st.sampled_from([2**53 + 1, 2**63, 2**1024, -(2**1024), 1e308 * 10, Decimal("1E+9999")])
+)
+#: Times at the edges of what there is, whose offsets may carry them beyond it, and without an offset.
+odd_times = (
+    st.datetimes(timezones=st.none() | st.timezones())
+    | st.sampled_from([datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59)])  # noqa: DTZ001 - without an offset
+    | st.sampled_from([timezone(timedelta(hours=14)), timezone(timedelta(hours=-12))]).map(
+        lambda offset: datetime.max.replace(tzinfo=offset)
+    )
+    | st.just(datetime.min.replace(tzinfo=timezone(timedelta(hours=14))))
+)
+#: Whatever a program may take for a value.
+odd_values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | odd_numbers | odd_texts | odd_times | st.timedeltas() | st.binary() | st.builds(object),
+    lambda below: st.lists(below, max_size=4) | st.dictionaries(odd_texts | st.integers(), below, max_size=4),
+    max_leaves=10,
+)
 
 exceptions = st.builds(ExceptionDetail, texts(20), texts(40), texts(40))
 error_details = st.builds(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from tracestatus.v1 import trace_pb2
 
-from status_grpc.domain.errors import FieldViolation
+from status_grpc.domain.errors import FieldViolation, InvalidArgument
 from status_grpc.domain.events import (
     Dataset,
     ErrorDetail,
@@ -167,7 +167,53 @@ def event_message(event: TraceEvent) -> trace_pb2.TraceEvent:
 
 
 def draft_message(event: EventDraft | TraceEvent) -> trace_pb2.TraceEvent:
-    """Return what a caller may say of an event as a message."""
+    """Return what a caller may say of an event as a message.
+
+    Raises UnicodeEncodeError for a lone surrogate, and InvalidArgument, which names every other field that has no
+    encoding, such as a time without an offset or a number that a double cannot hold.
+    """
+    try:
+        return _draft_message(event)
+    except UnicodeEncodeError:
+        raise
+    except (InvalidArgument, *_UNFIT):
+        raise InvalidArgument(_unfit_fields(event)) from None
+
+
+#: What protobuf and the encodings of times raise for values that they cannot take.
+_UNFIT = (TypeError, ValueError, OverflowError, AttributeError, KeyError)
+_EXPECTED = {
+    "start_time": "must be a time with an offset, in the years 1 to 9999",
+    "end_time": "must be a time with an offset, in the years 1 to 9999",
+    "trace_status": "must be a TraceStatus",
+    "trace_event_status": "must be a TraceEventStatus",
+    "status_body": "must be a JSON object",
+    "meta": "must be a JSON object",
+    "duration": "must be a timedelta of 0 to 315,576,000,000 s",
+    "exception": "must be an ExceptionDetail of texts",
+    "errors": "must be ErrorDetails, each with a message of language to text",
+    "inputs": "must be Datasets of texts",
+    "outputs": "must be Datasets of texts",
+    "attempt": "must be a whole number from 0 to 2,147,483,647",
+}
+
+
+def _unfit_fields(event: EventDraft | TraceEvent) -> list[FieldViolation]:
+    """Return the fields that have no encoding, each tried alone."""
+    found: list[FieldViolation] = []
+    for name in (field.name for field in fields(EventDraft) if field.name not in ("encoded_bytes", "encodings")):
+        try:
+            _draft_message(EventDraft(**{name: getattr(event, name)}))
+        except UnicodeEncodeError:
+            pass
+        except InvalidArgument as error:
+            found += [FieldViolation(f"event.{name}{bad.field}", bad.description) for bad in error.violations]
+        except _UNFIT:
+            found.append(FieldViolation(f"event.{name}", _EXPECTED.get(name, "must be a text")))
+    return found
+
+
+def _draft_message(event: EventDraft | TraceEvent) -> trace_pb2.TraceEvent:
     message = trace_pb2.TraceEvent(
         trace_id=event.trace_id,
         trace_event_id=event.trace_event_id,
@@ -197,8 +243,12 @@ def draft_message(event: EventDraft | TraceEvent) -> trace_pb2.TraceEvent:
         message.exception.type, message.exception.message = detail.type, detail.message
         message.exception.traceback = detail.traceback
         message.exception.SetInParent()
-    for error in event.errors:
-        fill_error(message.errors.add(), error)
+    for index, error in enumerate(event.errors):
+        try:
+            fill_error(message.errors.add(), error)
+        except InvalidArgument as bad:
+            places = [FieldViolation(f"[{index}].details{v.field}", v.description) for v in bad.violations]
+            raise InvalidArgument(places) from None
     for dataset in event.inputs:
         message.inputs.add(uri=dataset.uri, version=dataset.version)
     for dataset in event.outputs:
@@ -207,7 +257,7 @@ def draft_message(event: EventDraft | TraceEvent) -> trace_pb2.TraceEvent:
 
 
 def fill_error(message: trace_pb2.ErrorDetail, error: ErrorDetail) -> None:
-    """Write the error into an empty message."""
+    """Write the error into an empty message. Raises as `fill_struct`."""
     message.message.update(error.message)
     if error.details is not None:
         fill_struct(message.details, error.details)

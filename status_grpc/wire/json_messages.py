@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import replace
 from typing import TypeVar, cast
 
@@ -44,8 +45,11 @@ def parse_json(kind: type[M], data: bytes) -> M | Malformed[M]:
         value = json.loads(data, object_pairs_hook=_without_repetition)
     except _Repeated as error:
         return Malformed(FieldViolation("request", f"has {error.args[0]!r} twice in one object"))
-    except (ValueError, RecursionError):
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         return Malformed(FieldViolation("request", "is not JSON, or nested too deep"))
+    except ValueError:
+        digits = sys.get_int_max_str_digits()
+        return Malformed(FieldViolation("request", f"has a number of more than {digits} digits"))
     if not isinstance(value, dict):
         return Malformed(FieldViolation("request", "must be a JSON object"))
     if _has_too_many(value):

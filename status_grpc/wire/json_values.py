@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 from status_grpc.domain.errors import FieldViolation
@@ -33,9 +34,31 @@ def parse_value(data: bytes) -> Any:
         raise NotJson("is nested too deep") from None
     except UnicodeEncodeError:
         raise NotJson("has half of a character in an escape") from None
-    except ValueError:
-        raise NotJson("has a number that is too large, or none") from None
+    except ValueError as error:
+        raise NotJson(_bad_number(error)) from None
     return value
+
+
+def read_json(text: str | bytes) -> Any:
+    """Return the value of a JSON text as Python reads it.
+
+    NaN and lone surrogates are read, too. Raises NotJson.
+    """
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise NotJson(f"is not JSON: {error}") from None
+    except RecursionError:
+        raise NotJson("is nested too deep") from None
+    except ValueError as error:
+        raise NotJson(_bad_number(error)) from None
+
+
+def _bad_number(error: ValueError) -> str:
+    # Python limits the digits of an integer, which take it long to read. Its words are for programmers.
+    if "integer string conversion" in str(error):
+        return f"has a number of more than {sys.get_int_max_str_digits()} digits"
+    return "has a number that is too large, or none"
 
 
 def _no_constant(name: str) -> Any:

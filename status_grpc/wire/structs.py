@@ -6,16 +6,20 @@ doubles are exact (2^53) is decoded as an int, so that what went in as 3 comes o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
 from google.protobuf.struct_pb2 import Struct, Value
 
-from status_grpc.domain.errors import FieldViolation
+from status_grpc.domain.errors import FieldViolation, InvalidArgument
 from status_grpc.domain.events import JsonObject
 
 _EXACT = 2.0**53
+#: Parsers of protobuf stop at 100 messages within each other. Up to five are around a Struct.
+_MOST_NESTED = 95
+#: How many messages an object or a list takes, with the value that holds what is in it.
+_OBJECT_TAKES, _LIST_TAKES = 3, 2
 
 
 class _BadValue(Exception):
@@ -129,15 +133,35 @@ def _find_bad_value(value: Value, depth: int) -> tuple[str, str]:
 def fill_struct(message: Struct, value: Mapping[str, Any]) -> None:
     """Write the object into an empty Struct.
 
-    Raises TypeError for what JSON does not have. An integer beyond 2^53 loses digits, as it must in a double.
+    An integer beyond 2^53 loses digits, as it must in a double. Raises UnicodeEncodeError for a lone surrogate, and
+    InvalidArgument for what a Struct cannot carry. Its field is the place below the object, such as ".rows[1]".
     """
+    try:
+        _fill_object(message, value, _MOST_NESTED)
+    except UnicodeEncodeError:
+        raise
+    except (TypeError, ValueError, OverflowError, AttributeError, RecursionError):
+        # As in reading, where it is bad is found by a second, slower look.
+        place, description = _find_unfit(value, _MOST_NESTED)
+        raise InvalidArgument([FieldViolation(place[:400], description or _NO_VALUE)]) from None
+
+
+_NO_VALUE = "is not a JSON value"
+_NO_NUMBER = "must be a finite number that a double can hold"
+_TOO_DEEP = "is nested too deep"
+
+
+def _fill_object(message: Struct, value: Mapping[str, Any], left: int) -> None:
+    left -= _OBJECT_TAKES
+    if left < 0:
+        raise ValueError(_TOO_DEEP)
     fields = message.fields
     for key, item in value.items():
-        _fill_value(fields[key], item)
+        _fill_value(fields[key], item, left)
     message.SetInParent()
 
 
-def _fill_value(message: Value, value: Any) -> None:
+def _fill_value(message: Value, value: Any, left: int) -> None:
     # bool before int: a bool is an int.
     if isinstance(value, str):
         message.string_value = value
@@ -146,14 +170,55 @@ def _fill_value(message: Value, value: Any) -> None:
     elif isinstance(value, bool):
         message.bool_value = value
     elif isinstance(value, (int, float)):
+        if not isfinite(value):
+            raise ValueError(_NO_NUMBER)
         message.number_value = value
     elif isinstance(value, (dict, Mapping)):  # most are dicts, and to ask for a Mapping takes long
-        fill_struct(message.struct_value, value)
-        message.struct_value.SetInParent()
+        _fill_object(message.struct_value, value, left)
     elif isinstance(value, (list, tuple)):
+        if left < _LIST_TAKES:
+            raise ValueError(_TOO_DEEP)
         items = message.list_value.values
         for item in value:
-            _fill_value(items.add(), item)
+            _fill_value(items.add(), item, left - _LIST_TAKES)
         message.list_value.SetInParent()
     else:
-        raise TypeError(f"{type(value).__name__} is not a JSON value")
+        raise TypeError(_NO_VALUE)
+
+
+def _find_unfit(value: object, left: int) -> tuple[str, str]:
+    """Return the place of the first unfit value, and its fault."""
+    if isinstance(value, Mapping):
+        return _find_unfit_member(value, left - _OBJECT_TAKES)
+    if isinstance(value, list | tuple):
+        return _find_unfit_item(value, left - _LIST_TAKES)
+    if value is None or isinstance(value, str | bool):
+        return "", ""
+    if not isinstance(value, int | float):
+        return "", f"{_NO_VALUE}, but of type {type(value).__name__}"
+    try:
+        return "", "" if isfinite(value) else _NO_NUMBER
+    except OverflowError:
+        return "", _NO_NUMBER
+
+
+def _find_unfit_member(value: Mapping[Any, Any], left: int) -> tuple[str, str]:
+    if left < 0:
+        return "", _TOO_DEEP
+    for key, item in value.items():
+        if not isinstance(key, str):
+            return "", f"has a key that is not a text but of type {type(key).__name__}"
+        place, description = _find_unfit(item, left)
+        if description:
+            return f".{key}{place}", description
+    return "", ""
+
+
+def _find_unfit_item(value: Sequence[Any], left: int) -> tuple[str, str]:
+    if left < 0:
+        return "", _TOO_DEEP
+    for index, item in enumerate(value):
+        place, description = _find_unfit(item, left)
+        if description:
+            return f"[{index}]{place}", description
+    return "", ""

@@ -43,27 +43,40 @@ def decode_duration(path: str, message: Duration, violations: list[FieldViolatio
 
 
 def encode_time(time: datetime) -> Timestamp:
-    """Return the time as a message, not to be changed. It must be timezone-aware."""
+    """Return the time as a message, not to be changed.
+
+    Raises TypeError for a time without an offset, and ValueError outside of the years 1 to 9999 in UTC.
+    """
     # All that one transaction records carries the very same time, in several places each.
     global _last
     last, message = _last
     if last is not time:
-        since = time - _EPOCH
-        message = Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1000)
+        message = Timestamp()
+        fill_time(message, time)
         _last = time, message
     return message
 
 
 def fill_time(message: Timestamp, time: datetime) -> None:
-    """Write the time into an empty message of its own."""
+    """Write the time into an empty message. Raises as `encode_time`."""
     since = time - _EPOCH
-    message.seconds = since.days * 86_400 + since.seconds
+    seconds = since.days * 86_400 + since.seconds
+    # The offset of a time at the edge may carry it out of the range, which JSON cannot express.
+    if not _FIRST_SECOND <= seconds <= _LAST_SECOND:
+        raise ValueError("is out of range: years 1 to 9999")
+    message.seconds = seconds
     message.nanos = since.microseconds * 1000
 
 
 def encode_duration(duration: timedelta) -> Duration:
-    """Return the duration, which is not negative, as a message."""
-    return Duration(seconds=duration.days * 86_400 + duration.seconds, nanos=duration.microseconds * 1000)
+    """Return the duration as a message.
+
+    Raises ValueError for a negative duration and beyond 315,576,000,000 s.
+    """
+    seconds = duration.days * 86_400 + duration.seconds
+    if not 0 <= seconds <= _LONGEST_SECONDS:
+        raise ValueError("is out of range: 0 to 315,576,000,000 s")
+    return Duration(seconds=seconds, nanos=duration.microseconds * 1000)
 
 
 def to_time(message: Timestamp) -> datetime:

@@ -11,8 +11,9 @@ from google.protobuf.struct_pb2 import Struct, Value
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import json_objects
+from tracestatus.v1 import status_service_pb2 as pb
 
-from status_grpc.domain.errors import FieldViolation
+from status_grpc.domain.errors import FieldViolation, InvalidArgument
 from status_grpc.wire.structs import decode_struct, fill_struct, to_object
 
 
@@ -56,7 +57,8 @@ def test_any_finite_number_keeps_its_value(number: float) -> None:
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 def test_what_is_no_number_in_json_is_refused_with_its_place(number: float) -> None:
-    bad_one = struct_of({"rows": [{"ok": 1}, {"counts": [0, number]}]})
+    bad_one = Struct()
+    bad_one.update({"rows": [{"ok": 1}, {"counts": [0, number]}]})
     assert decoded(bad_one) == (None, {"event.meta.rows[1].counts[1]": "must be a finite number"})
 
 
@@ -91,7 +93,9 @@ def test_the_place_in_a_huge_struct_is_told_in_few_words() -> None:
     value: Any = math.nan
     for _ in range(20):
         value = {"k" * 1000: value}
-    ((place, _),) = decoded(struct_of({"top": value}))[1].items()
+    huge = Struct()
+    huge.update({"top": value})
+    ((place, _),) = decoded(huge)[1].items()
     assert len(place) <= 500
 
 
@@ -108,7 +112,46 @@ def test_integers_beyond_a_double_lose_digits_and_nothing_else() -> None:
     assert value == {"n": float(2**53)}
 
 
-@pytest.mark.parametrize("value", [b"bytes", object(), {1, 2}])
-def test_what_is_not_json_is_refused(value: object) -> None:
-    with pytest.raises(TypeError, match="is not a JSON value"):
-        struct_of({"x": value})
+def circular() -> list[Any]:
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "description"),
+    [
+        (b"bytes", "is not a JSON value, but of type bytes"),
+        ({1, 2}, "is not a JSON value, but of type set"),
+        (2**1024, "must be a finite number that a double can hold"),
+        pytest.param(-(10**5000), "must be a finite number that a double can hold", id="5,001 digits"),
+        (math.nan, "must be a finite number that a double can hold"),
+        (math.inf, "must be a finite number that a double can hold"),
+        ({1: "x"}, "has a key that is not a text but of type int"),
+    ],
+)
+def test_value_without_encoding_is_refused_with_its_place(value: object, description: str) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        struct_of({"ok": 1, "rows": [0, {"x": value}]})
+    assert refused.value.fields == {".rows[1].x": description}
+
+
+def test_a_circular_value_is_refused_as_too_deep() -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        struct_of({"x": circular()})
+    assert list(refused.value.fields.values()) == ["is nested too deep"]
+
+
+@pytest.mark.parametrize(("wrap", "most"), [(lambda below: {"a": below}, 31), (lambda below: [below], 46)])
+def test_deepest_encodable_struct_can_be_parsed_in_batch(wrap: Any, most: int) -> None:
+    def nested(levels: int) -> dict[str, Any]:
+        value: Any = 1
+        for _ in range(levels):
+            value = wrap(value)
+        return {"top": value}
+
+    request = pb.BatchUpdateRequest()
+    fill_struct(request.requests.add().event.errors.add().details, nested(most - 1))
+    assert pb.BatchUpdateRequest.FromString(request.SerializeToString()) == request
+    with pytest.raises(InvalidArgument):
+        struct_of(nested(most + 1))

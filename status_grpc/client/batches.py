@@ -11,13 +11,23 @@ from tracestatus.v1 import status_service_pb2 as pb
 from status_grpc.client.operations import Operation, Pause, call, complete_draft, update_request
 from status_grpc.client.retrying import Attempts
 from status_grpc.client.values import Update, UpdateResult
-from status_grpc.domain.errors import FieldViolation, InvalidArgument, PassingError, StatusError, Unavailable
+from status_grpc.domain.errors import (
+    FieldViolation,
+    InvalidArgument,
+    PassingError,
+    ResourceExhausted,
+    StatusError,
+    Unavailable,
+)
 from status_grpc.domain.events import EventDraft
 from status_grpc.wire.times import to_time
 
-#: What one request holds at most. gRPC servers refuse messages of more than 4 MiB, this service more than 1,000 items.
+#: What one request holds at most. A server refuses more than 1,000 items, and in JSON more than 4 MiB and 262,144
+#: values, which take at least 4 bytes each in nearly all events. What it refuses all the same is halved.
 _MOST_ITEMS = 1000
-_MOST_BYTES = 3 * 1024 * 1024
+_MOST_BYTES = 1024 * 1024
+#: A request of so few bytes is not refused for its size, so halving it would only repeat the refusal.
+_SMALL_BYTES = 64 * 1024
 
 #: How an error names an item: by its place in the request.
 _ITEM = re.compile(r"\brequests\[(\d+)\]")
@@ -36,11 +46,12 @@ def as_updates(updates: Iterable[EventDraft | Update]) -> list[Update]:
 def batch_update(updates: Sequence[Update], tries: Attempts) -> Operation[list[UpdateResult]]:
     """Append the events; returns one result per update, in their order.
 
-    Items that failed for a passing reason are sent again, together and in order. Raises an error only when nothing is
-    known about some of them: then none, some or all of those are recorded, and sending them again is safe.
+    An item that cannot be encoded, or makes the server refuse its request, fails alone. Items that failed for a passing
+    reason are sent again, together and in order. Raises an error only when nothing is known about some of them: then
+    none, some or all of those are recorded, and sending them again is safe.
     """
     results: list[UpdateResult | None] = [None] * len(updates)
-    for chunk in _chunks(updates):
+    for chunk in _chunks(updates, results):
         yield from _send(chunk, results, tries)
     return [result for result in results if result is not None]
 
@@ -54,8 +65,11 @@ def _send(
         places = [index for index, _ in chunk]
         try:
             answer: pb.BatchUpdateResponse = yield from call(tries, "BatchUpdate", request)
-        except InvalidArgument as error:
-            raise _renumbered(error, places) from None
+        except (InvalidArgument, ResourceExhausted) as error:
+            if not _is_about_content(error, request):
+                raise
+            yield from _send_halves(chunk, results, tries, error)
+            return
         if len(answer.results) != len(chunk):
             raise Unavailable(f"{len(chunk)} updates were answered with {len(answer.results)} results")
         again = []
@@ -72,6 +86,34 @@ def _send(
                 return
             yield Pause(pause)
         chunk = again
+
+
+def _is_about_content(error: StatusError, request: pb.BatchUpdateRequest) -> bool:
+    """Return whether the server refused the content or the size."""
+    if isinstance(error, InvalidArgument):
+        return True
+    return type(error) is ResourceExhausted and request.ByteSize() > _SMALL_BYTES
+
+
+def _send_halves(
+    chunk: list[tuple[int, pb.UpdateRequest]],
+    results: list[UpdateResult | None],
+    tries: Attempts,
+    error: StatusError,
+) -> Operation[None]:
+    """Send both halves of what was refused as a whole.
+
+    An item alone gets the error as its result.
+    """
+    if len(chunk) > 1:
+        middle = len(chunk) // 2
+        yield from _send(chunk[:middle], results, tries)
+        yield from _send(chunk[middle:], results, tries)
+        return
+    ((index, item),) = chunk
+    if isinstance(error, InvalidArgument):
+        error = _renumbered(error, [index])
+    results[index] = UpdateResult(item.event.trace_event_id, error=error)
 
 
 def _to_result(item: pb.UpdateRequest, message: pb.BatchUpdateResult, places: Sequence[int]) -> UpdateResult:
@@ -100,11 +142,21 @@ def _renumbered(error: InvalidArgument, places: Sequence[int]) -> InvalidArgumen
     return renumbered
 
 
-def _chunks(updates: Sequence[Update]) -> Iterator[list[tuple[int, pb.UpdateRequest]]]:
+def _chunks(
+    updates: Sequence[Update], results: list[UpdateResult | None]
+) -> Iterator[list[tuple[int, pb.UpdateRequest]]]:
+    """Yield the requests, as many at a time as a server takes.
+
+    An item that cannot be encoded gets its result at once.
+    """
     chunk: list[tuple[int, pb.UpdateRequest]] = []
     size = 0
     for index, update in enumerate(updates):
-        request = update_request(update)
+        try:
+            request = update_request(update)
+        except InvalidArgument as error:
+            results[index] = UpdateResult(update.draft.trace_event_id, error=error.under(f"requests[{index}]"))
+            continue
         # A few bytes of each item are its frame in the batch.
         item_size = request.ByteSize() + 8
         if chunk and (len(chunk) >= _MOST_ITEMS or size + item_size > _MOST_BYTES):

@@ -12,12 +12,14 @@ from datetime import datetime
 
 from tracestatus.v1 import status_service_pb2 as pb
 
+from status_grpc.client.encodings import set_time
 from status_grpc.client.options import ClientOptions
 from status_grpc.client.retrying import Patience, Reconnect
 from status_grpc.client.values import Checkpoint
 from status_grpc.client.waiting import Target
 from status_grpc.domain.errors import DeadlineExceeded, Internal, StatusError, Unavailable
 from status_grpc.domain.events import TraceEvent
+from status_grpc.domain.text import escape_surrogates
 from status_grpc.domain.traces import Trace
 from status_grpc.wire.events import to_event
 from status_grpc.wire.times import encode_time, to_time
@@ -59,7 +61,7 @@ class Following:
         clock: Callable[[], float],
     ) -> None:
         self.sequence = after_sequence
-        self.event_id = after_event_id
+        self.event_id = escape_surrogates(after_event_id)
         self.trace_id = target.trace_id
         self.trace: Trace | None = None
         self.checkpoint: Checkpoint | None = None
@@ -98,8 +100,7 @@ class Following:
             request.created_after.CopyFrom(encode_time(self._registered))
             return request
         request.new_only = target.new_only
-        if target.created_after is not None:
-            request.created_after.CopyFrom(encode_time(target.created_after))
+        set_time(request, "created_after", target.created_after)
         return request
 
     def receive(self, message: pb.StreamTraceResponse) -> TraceEvent | Checkpoint | None:

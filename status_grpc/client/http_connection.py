@@ -13,6 +13,8 @@ import time
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote, urlsplit
 
+from google.protobuf import json_format
+from google.protobuf.message import Message
 from tracestatus.v1 import status_service_pb2 as pb
 
 from status_grpc._version import __version__
@@ -24,7 +26,14 @@ from status_grpc.client.options import ClientOptions
 from status_grpc.client.retrying import NotTheService
 from status_grpc.client.tokens import Metadata, metadata
 from status_grpc.client.watchdog import Watchdog
-from status_grpc.domain.errors import DeadlineExceeded, Internal, StatusError, Unavailable
+from status_grpc.domain.errors import (
+    DeadlineExceeded,
+    FieldViolation,
+    Internal,
+    InvalidArgument,
+    StatusError,
+    Unavailable,
+)
 from status_grpc.wire.json_messages import message_json
 
 if TYPE_CHECKING:
@@ -142,7 +151,7 @@ class HttpConnection:
         """As `send`, with what goes with the call."""
         self.check_open()
         deadline = time.monotonic() + step.timeout
-        body = message_json(step.request)
+        body = _encode(step.request)
         headers = _headers(_JSON, metadata, step.timeout)
         try:
             with self._lines.borrowed() as line:
@@ -192,7 +201,7 @@ class HttpConnection:
 
     def begin(self, line: Line, opening: Opening, metadata: Metadata, patience: float) -> http.client.HTTPResponse:
         """Make a stream's request; return the answer, to be read. Raises StatusError, and what `explained` takes."""
-        data = message_json(opening.request)
+        data = _encode(opening.request)
         line.open(min(self._options.attempt_timeout, patience))
         answer = line.request(
             self._url("StreamTrace"),
@@ -214,6 +223,13 @@ class HttpConnection:
         """Close the connections; what is under way ends."""
         self._closed = True
         self._lines.close()
+
+
+def _encode(message: Message) -> bytes:
+    try:
+        return message_json(message)
+    except (json_format.Error, ValueError, TypeError, RecursionError) as error:
+        raise InvalidArgument([FieldViolation("request", f"has no form in JSON: {error}")]) from None
 
 
 class _LostBeforeAnswer(Exception):

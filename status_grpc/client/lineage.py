@@ -8,6 +8,7 @@ from status_grpc.client.operations import Operation, attempts, call
 from status_grpc.client.options import ClientOptions
 from status_grpc.domain.errors import FieldViolation, InvalidArgument
 from status_grpc.domain.lineage import Lineage, LineageDirection, LineageEdge, LineageTrace
+from status_grpc.domain.text import escape_surrogates
 from status_grpc.wire.lineage import LINEAGE_DIRECTION_NUMBERS, to_edge, to_lineage_trace
 
 _PAGE = 1000
@@ -29,16 +30,16 @@ def get_lineage(
         raise InvalidArgument([FieldViolation("trace_id", "cannot be said together with uri")])
     tries = attempts(options, timeout)
     request = pb.GetLineageRequest(
-        version=version,
+        version=escape_surrogates(version),
         direction=LINEAGE_DIRECTION_NUMBERS[direction],
         max_depth=max_depth,
         max_edges=max_edges,
         page_size=_PAGE,
     )
     if trace_id:
-        request.trace_id = trace_id
+        request.trace_id = escape_surrogates(trace_id)
     else:
-        request.uri = uri
+        request.uri = escape_surrogates(uri)
     edges: list[LineageEdge] = []
     traces: dict[str, LineageTrace] = {}
     while True:

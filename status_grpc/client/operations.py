@@ -15,15 +15,16 @@ from typing import Any, TypeAlias, TypeVar
 from google.protobuf.message import Message
 from tracestatus.v1 import status_service_pb2 as pb
 
+from status_grpc.client.encodings import encode_draft, set_time
 from status_grpc.client.options import ClientOptions
 from status_grpc.client.retrying import Attempts
 from status_grpc.client.values import EventFields, PathMatch, TraceHistory, Update, Written
-from status_grpc.domain.errors import StatusError
+from status_grpc.domain.errors import FieldViolation, InvalidArgument, StatusError
 from status_grpc.domain.events import EventDraft, TraceEvent, TraceEventStatus, TraceStatus
 from status_grpc.domain.ids import mint_event_id
+from status_grpc.domain.text import escape_surrogates
 from status_grpc.domain.traces import Trace
-from status_grpc.wire.events import TRACE_EVENT_STATUS_NUMBERS, TRACE_STATUS_NUMBERS, draft_message, to_event
-from status_grpc.wire.times import encode_time
+from status_grpc.wire.events import TRACE_EVENT_STATUS_NUMBERS, TRACE_STATUS_NUMBERS, to_event
 from status_grpc.wire.traces import to_trace
 
 
@@ -82,9 +83,8 @@ def create(
     options: ClientOptions, draft: EventDraft, *, expire_time: datetime | None, timeout: float | None
 ) -> Operation[Written]:
     """Start a trace."""
-    request = pb.CreateRequest(event=draft_message(draft))
-    if expire_time is not None:
-        request.expire_time.CopyFrom(encode_time(expire_time))
+    request = pb.CreateRequest(event=encode_draft(draft))
+    set_time(request, "expire_time", expire_time)
     answer: pb.CreateResponse = yield from call(attempts(options, timeout), "Create", request)
     return Written(to_trace(answer.trace), to_event(answer.event))
 
@@ -97,18 +97,22 @@ def update(options: ClientOptions, update: Update, *, timeout: float | None) -> 
 
 
 def update_request(update: Update) -> pb.UpdateRequest:
-    """Return the update as a message."""
-    request = pb.UpdateRequest(
-        event=draft_message(update.draft), expected_sequence=update.expected_sequence, new_run=update.new_run
-    )
-    if update.expire_time is not None:
-        request.expire_time.CopyFrom(encode_time(update.expire_time))
+    """Return the update as a message. Raises InvalidArgument."""
+    request = pb.UpdateRequest(event=encode_draft(update.draft))
+    try:
+        if update.expected_sequence is not None:
+            request.expected_sequence = update.expected_sequence
+        request.new_run = update.new_run
+    except (TypeError, ValueError):
+        expected = "must be a whole number below 2^63, and new_run true or false"
+        raise InvalidArgument([FieldViolation("expected_sequence", expected)]) from None
+    set_time(request, "expire_time", update.expire_time)
     return request
 
 
 def heartbeat(options: ClientOptions, trace_id: str, *, step_id: str, timeout: float | None) -> Operation[Trace]:
     """Say that the producers of a trace are alive."""
-    request = pb.HeartbeatRequest(trace_id=trace_id, step_id=step_id)
+    request = pb.HeartbeatRequest(trace_id=escape_surrogates(trace_id), step_id=escape_surrogates(step_id))
     answer: pb.HeartbeatResponse = yield from call(attempts(options, timeout), "Heartbeat", request)
     return to_trace(answer.trace)
 
@@ -119,7 +123,7 @@ def get_trace(
     """Read a trace, page by page."""
     tries = attempts(options, timeout)
     events: list[TraceEvent] = []
-    request = pb.GetTraceRequest(trace_id=trace_id, after_sequence=after_sequence)
+    request = pb.GetTraceRequest(trace_id=escape_surrogates(trace_id), after_sequence=after_sequence)
     while True:
         wanted = 1000 if max_events is None else max_events - len(events)
         request.page_size = min(max(wanted, 1), 1000)
@@ -134,7 +138,9 @@ def get_by_path(
     options: ClientOptions, s3_path: str, *, domain: str, domain_id: str, timeout: float | None
 ) -> Operation[PathMatch]:
     """Find traces by path."""
-    request = pb.GetByPathRequest(s3_path=s3_path, domain=domain, domain_id=domain_id)
+    request = pb.GetByPathRequest(
+        s3_path=escape_surrogates(s3_path), domain=escape_surrogates(domain), domain_id=escape_surrogates(domain_id)
+    )
     answer: pb.GetByPathResponse = yield from call(attempts(options, timeout), "GetByPath", request)
     return PathMatch(to_trace(answer.trace), tuple(answer.trace_ids))
 
@@ -148,7 +154,9 @@ def list_request(filters: Mapping[str, Any], page_size: int) -> pb.ListTracesReq
         elif isinstance(value, TraceEventStatus):
             request.outcome = TRACE_EVENT_STATUS_NUMBERS[value]  # type: ignore[assignment]
         elif isinstance(value, datetime):
-            getattr(request, name).CopyFrom(encode_time(value))
+            set_time(request, name, value)
+        elif isinstance(value, str):
+            setattr(request, name, escape_surrogates(value))
         elif value:
             setattr(request, name, value)
     return request

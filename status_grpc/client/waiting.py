@@ -8,12 +8,14 @@ from datetime import datetime, timedelta
 
 from tracestatus.v1 import status_service_pb2 as pb
 
+from status_grpc.client.encodings import set_time
 from status_grpc.client.operations import Operation, Pause, Send
 from status_grpc.client.options import ClientOptions
 from status_grpc.client.retrying import Patience, Reconnect, report
 from status_grpc.domain.errors import DeadlineExceeded, FieldViolation, InvalidArgument, StatusError
+from status_grpc.domain.text import escape_surrogates
 from status_grpc.domain.traces import Trace
-from status_grpc.wire.times import encode_duration, encode_time
+from status_grpc.wire.times import encode_duration
 from status_grpc.wire.traces import to_trace
 
 #: How long one poll waits at the server, in seconds. Short enough that a dead connection is noticed.
@@ -39,6 +41,8 @@ class Target:
     created_after: datetime | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "trace_id", escape_surrogates(self.trace_id))
+        object.__setattr__(self, "s3_path", escape_surrogates(self.s3_path))
         if bool(self.trace_id) == bool(self.s3_path):
             raise InvalidArgument([FieldViolation("target", "needs one of trace_id and s3_path")])
         if self.trace_id and (self.new_only or self.created_after is not None):
@@ -71,8 +75,7 @@ def wait(
         wait_for_trace=target.wait_for_trace,
         new_only=target.new_only,
     )
-    if target.created_after is not None:
-        request.created_after.CopyFrom(encode_time(target.created_after))
+    set_time(request, "created_after", target.created_after)
     deadline = None if timeout is None else clock() + timeout
     patience = Patience(options.outage_timeout, deadline=deadline, clock=clock)
     while True:

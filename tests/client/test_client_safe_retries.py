@@ -94,16 +94,20 @@ def test_items_that_failed_for_a_passing_reason_are_sent_again_in_order(fake: Fa
     assert [event.component for event in fake_client.get_trace(trace_id).events] == ["c", "c0", "c1", "c2"]
 
 
-def test_a_batch_that_is_refused_as_a_whole_names_the_place_in_the_callers_list(
-    fake: FakeServer, fake_client: StatusClient
-):
+def test_item_whose_batch_is_refused_fails_alone_by_its_place(fake: FakeServer, fake_client: StatusClient):
     trace_id = create(fake_client)
     drafts = [EventDraft(trace_id=trace_id, component="c") for _ in range(1004)]
-    refused = InvalidArgument([FieldViolation("requests[2].event.user", "is not valid UTF-8")])
-    fake.service.fail("BatchUpdate", Fault(), Fault(error=refused))
-    with pytest.raises(InvalidArgument, match=r"^requests\[1002\]\.event\.user: is not valid UTF-8$") as caught:
-        fake_client.batch_update(drafts)
-    assert list(caught.value.fields) == ["requests[1002].event.user"]
+    refused, alone = (
+        Fault(error=InvalidArgument([FieldViolation(f"requests[{place}].event.user", "is not valid UTF-8")]))
+        for place in (2, 0)
+    )
+    # The last four events, the first half of them, the second half, and its event that is bad.
+    fake.service.fail("BatchUpdate", Fault(), refused, Fault(), alone, alone)
+    results = fake_client.batch_update(drafts)
+    assert [number for number, result in enumerate(results) if result.error] == [1002]
+    assert isinstance(results[1002].error, InvalidArgument)
+    assert results[1002].error.message == "requests[1002].event.user: is not valid UTF-8"
+    assert list(results[1002].error.fields) == ["requests[1002].event.user"]
 
 
 def test_items_that_keep_failing_are_answered_as_such(fake: FakeServer):

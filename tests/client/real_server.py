@@ -46,3 +46,12 @@ class RealServer:
     @property
     def log(self) -> str:
         return (self._folder / "server.log").read_text()
+
+
+class Gateway(RealServer):
+    """The real server, with its HTTP edge."""
+
+    def __init__(self, folder: Path, *flags: str, scheme: str = "http") -> None:
+        self.http = f"127.0.0.1:{free_port()}"
+        self.url = f"{scheme}://{self.http}"
+        super().__init__(folder, "--http", self.http, *flags)

@@ -24,8 +24,7 @@ from certificates import Certificates
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from patience import eventually, in_threads
-from ports import free_port
-from real_server import RealServer
+from real_server import Gateway
 from tracestatus.v1 import status_service_pb2 as pb
 
 from status_grpc import (
@@ -59,15 +58,6 @@ from status_grpc.wire.errors import encode_error
 
 END: Any = {"component": "c", "trace_status": "FINISHED", "trace_event_status": "OK"}
 BOUND = 0.3
-
-
-class Gateway(RealServer):
-    """The real server, with its HTTP edge."""
-
-    def __init__(self, folder: Path, *flags: str, scheme: str = "http") -> None:
-        self.http = f"127.0.0.1:{free_port()}"
-        self.url = f"{scheme}://{self.http}"
-        super().__init__(folder, "--http", self.http, *flags)
 
 
 @pytest.fixture(scope="module")

@@ -42,6 +42,9 @@ class AnyReporter(Protocol):
     async def flush_async(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as in flush
         """As `flush`, without blocking the event loop."""
 
+    def take_undelivered(self) -> int:
+        """Return how many reports were lost or held since the last call."""
+
     def close(self, timeout: float | None = None) -> bool:
         """Flush, and end what runs."""
 
@@ -70,6 +73,10 @@ class NoReporter:
     async def flush_async(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as in flush
         """Return at once."""
         return True
+
+    def take_undelivered(self) -> int:
+        """Return 0."""
+        return 0
 
     def close(self, timeout: float | None = None) -> bool:
         """Return at once."""
@@ -140,11 +147,14 @@ def configure(
 
 
 def flush(timeout: float | None = None) -> bool:
-    """Wait until what the steps of this process have reported has arrived; returns whether it has.
+    """Wait until the events of this process have arrived.
 
-    For those that do not wait themselves (`flush="background"`). `timeout` in seconds, None: `flush_timeout`.
+    Returns whether they have. False also if an event was refused or lost since the last call of this function. For
+    steps that do not wait themselves (`flush="background"`). `timeout` in seconds, None: `flush_timeout`.
     """
-    return get_reporter().flush(timeout)
+    reporter = get_reporter()
+    settled = reporter.flush(timeout)
+    return not reporter.take_undelivered() and settled
 
 
 def _from_environment() -> AnyReporter:

@@ -11,13 +11,14 @@ from tracestatus.v1 import status_service_pb2 as pb
 from status_grpc.client.operations import Send
 from status_grpc.client.reporting.once import warn_once
 from status_grpc.client.reporting.outbox import Outbox, Ticket
-from status_grpc.client.reporting.reports import without_refused
+from status_grpc.client.reporting.reports import Report, made_smaller, without_refused
 from status_grpc.domain.errors import (
     DeadlineExceeded,
     Internal,
     InvalidArgument,
     PassingError,
     PermissionDenied,
+    ResourceExhausted,
     StatusError,
     TraceNotFound,
     Unauthenticated,
@@ -68,7 +69,7 @@ class Delivery:
             if is_passing(error):
                 return error
             if len(tickets) > 1:
-                return self._append_each(tickets)
+                return self._append_halves(tickets)
             return self._failed(tickets[0], error)
         waits: StatusError | None = None
         for ticket, result in zip(tickets, answer.results, strict=False):
@@ -78,13 +79,10 @@ class Delivery:
                 self._outbox.settle(ticket)
         return waits
 
-    def _append_each(self, tickets: list[Ticket]) -> StatusError | None:
-        """Send one by one what was refused as a whole, so that only those are lost that deserve it."""
-        for ticket in tickets:
-            waits = self._append([ticket])
-            if waits is not None:
-                return waits
-        return None
+    def _append_halves(self, tickets: list[Ticket]) -> StatusError | None:
+        """Send both halves of what was refused as a whole, in order."""
+        middle = len(tickets) // 2
+        return self._append(tickets[:middle]) or self._append(tickets[middle:])
 
     def _failed(self, ticket: Ticket, error: StatusError) -> StatusError | None:
         """Settle the report, or leave it where it is and return the error."""
@@ -99,7 +97,7 @@ class Delivery:
         if ticket.attempts < _ATTEMPTS:
             if isinstance(error, Internal):
                 return error
-            mended = without_refused(ticket.report, error) if isinstance(error, InvalidArgument) else None
+            mended = _mended(ticket.report, error)
             if mended is not None:
                 warn_once(f"refused {error.message}", "status-grpc: the service refuses part of an event: %s", error)
                 self._outbox.replace(ticket, mended)
@@ -107,6 +105,14 @@ class Delivery:
         warn_once(f"lost {kind}", "status-grpc: an event is lost: %s: %s", kind, error.message)
         self._outbox.settle(ticket, error)
         return None
+
+
+def _mended(report: Report, error: StatusError) -> Report | None:
+    """Return the report without what the service refuses."""
+    if isinstance(error, InvalidArgument):
+        return without_refused(report, error)
+    # The request is larger than the service takes, as JSON for example. TraceFull and Overloaded are other classes.
+    return made_smaller(report) if type(error) is ResourceExhausted else None
 
 
 def is_passing(error: StatusError) -> bool:

@@ -10,10 +10,12 @@ import os
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 from status_grpc.client.reporting.once import warn_once
 from status_grpc.client.reporting.plain import cleaned, plain_object
+from status_grpc.domain.errors import FieldViolation
 from status_grpc.domain.events import (
     Dataset,
     ErrorDetail,
@@ -23,6 +25,11 @@ from status_grpc.domain.events import (
     TraceStatus,
 )
 from status_grpc.domain.limits import Limits
+from status_grpc.domain.text import escape_surrogates
+from status_grpc.domain.validation import check_id, check_path
+from status_grpc.wire.times import encode_duration, encode_time
+
+T = TypeVar("T")
 
 _LIMITS = Limits()
 #: How much of a traceback is kept, in characters: its end, which says what happened.
@@ -73,8 +80,21 @@ def to_draft(fields: Mapping[str, Any]) -> EventDraft:
         try:
             values[name] = convert(value)
         except Exception as error:
-            warn_once(f"value {name}", "status-grpc: %s=%.100r is left out: %s", name, value, error)
+            warn_once(f"value {name}", "status-grpc: %s=%.100s is left out: %s", name, _Shown(value), error)
     return EventDraft(**values)
+
+
+class _Shown:
+    """A value in a log message, whose text is made late."""
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def __str__(self) -> str:
+        try:
+            return repr(self._value)
+        except Exception:  # an int of too many digits, for example
+            return f"a value of type {type(self._value).__name__}"
 
 
 def exception_detail(error: BaseException) -> ExceptionDetail:
@@ -85,15 +105,22 @@ def exception_detail(error: BaseException) -> ExceptionDetail:
         message = "(its text cannot be had)"
     try:
         lines = traceback.format_exception(type(error), error, error.__traceback__, limit=-_FRAMES)
-        trace = "".join(lines)[-_TRACEBACK_LENGTH:]
+        trace = "".join(lines)[-_TRACEBACK_LENGTH:]  # cut before it is cleaned: it may be very long
     except Exception:
         trace = ""
+    return _detail(type(error).__qualname__, message, trace)
+
+
+def _detail(kind: str, message: str, trace: str) -> ExceptionDetail:
     return ExceptionDetail(
-        cleaned(type(error).__qualname__, _LIMITS.name_length), cleaned(message, _EXCEPTION_LENGTH), cleaned(trace)
+        cleaned(kind, _LIMITS.name_length),
+        cleaned(message, _EXCEPTION_LENGTH),
+        # The end of a traceback says what happened.
+        cleaned(trace)[-_TRACEBACK_LENGTH:],
     )
 
 
-def _text(longest: int) -> Callable[[object], str]:
+def _text(longest: int | None) -> Callable[[object], str]:
     def convert(value: object) -> str:
         return cleaned(value if isinstance(value, str) else str(value), longest)
 
@@ -101,7 +128,25 @@ def _text(longest: int) -> Callable[[object], str]:
 
 
 def _path(value: object) -> str:
-    return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+    text = os.fsdecode(value) if isinstance(value, os.PathLike | bytes) else str(value)
+    path = escape_surrogates(text)
+    violations: list[FieldViolation] = []
+    check_path("path", path, _LIMITS, violations)
+    _raise_first(violations)
+    return path
+
+
+def _event_id(value: object) -> str:
+    event_id = escape_surrogates(str(value))
+    violations: list[FieldViolation] = []
+    check_id("id", event_id, _LIMITS, violations)
+    _raise_first(violations)
+    return event_id
+
+
+def _raise_first(violations: list[FieldViolation]) -> None:
+    if violations:
+        raise ValueError(violations[0].description)
 
 
 def _time(value: object) -> datetime | None:
@@ -111,13 +156,17 @@ def _time(value: object) -> datetime | None:
         value = datetime.fromisoformat(value)
     if not isinstance(value, datetime):
         raise TypeError("is not a time")
-    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+    time = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+    encode_time(time)
+    return time
 
 
 def _duration(value: object) -> timedelta:
     if not isinstance(value, timedelta):
         value = timedelta(milliseconds=float(value))  # type: ignore[arg-type]
-    return max(value, timedelta())
+    duration = max(value, timedelta())
+    encode_duration(duration)
+    return duration
 
 
 def _member(value: object) -> str:
@@ -127,10 +176,10 @@ def _member(value: object) -> str:
 
 def _exception(value: object) -> ExceptionDetail:
     if isinstance(value, ExceptionDetail):
-        return value
+        return _detail(value.type, value.message, value.traceback)
     if isinstance(value, BaseException):
         return exception_detail(value)
-    return ExceptionDetail(message=cleaned(str(value), _EXCEPTION_LENGTH))
+    return _detail("", str(value), "")
 
 
 def _object(value: object) -> dict[str, Any]:
@@ -139,39 +188,60 @@ def _object(value: object) -> dict[str, Any]:
 
 
 def _errors(value: Iterable[Any]) -> tuple[ErrorDetail, ...]:
-    return tuple(_error(error) for error in list(value)[: _LIMITS.errors_per_event])
+    return _each("error", _error, islice(value, _LIMITS.errors_per_event))
 
 
 def _error(error: Any) -> ErrorDetail:
     if isinstance(error, ErrorDetail):
         error = {"message": error.message} | (error.details or {})
     message = {
-        cleaned(str(tag), _LIMITS.language_tag_length): cleaned(str(text), _LIMITS.error_text_length)
-        for tag, text in list(error["message"].items())[: _LIMITS.error_languages]
+        _language_tag(tag): cleaned(str(text), _LIMITS.error_text_length)
+        for tag, text in islice(error["message"].items(), _LIMITS.error_languages)
     }
+    if not message:
+        raise ValueError("has no text")
     details = {key: item for key, item in error.items() if key != "message"}
     return ErrorDetail(message, _object(details) if details else None)
 
 
+def _language_tag(value: object) -> str:
+    # A tag that the service would refuse is no reason to lose the text.
+    tag = "".join(char for char in cleaned(str(value), _LIMITS.language_tag_length) if char.isprintable())
+    return tag or "und"
+
+
 def _datasets(value: Any) -> tuple[Dataset, ...]:
-    items = [value] if isinstance(value, str | os.PathLike | Dataset | Mapping) else list(value)
-    return tuple(_dataset(item) for item in items[: _LIMITS.datasets_per_event])
+    items = [value] if isinstance(value, str | bytes | os.PathLike | Dataset | Mapping) else value
+    return _each("dataset", _dataset, islice(items, _LIMITS.datasets_per_event))
 
 
 def _dataset(item: Any) -> Dataset:
     if isinstance(item, Dataset):
-        return item
-    if isinstance(item, Mapping):
-        return Dataset(_path(item["uri"]), str(item.get("version") or ""))
-    if isinstance(item, tuple):
-        uri, version = item
-        return Dataset(_path(uri), str(version))
-    return Dataset(_path(item))
+        uri, version = item.uri, item.version
+    elif isinstance(item, Mapping):
+        uri, version = item["uri"], item.get("version") or ""
+    else:
+        uri, version = item if isinstance(item, tuple) else (item, "")
+    return Dataset(_path(uri), cleaned(str(version), _LIMITS.name_length))
+
+
+def _each(kind: str, convert: Callable[[Any], T], items: Iterable[Any]) -> tuple[T, ...]:
+    """Return what the items become.
+
+    An item that cannot be converted is left out alone, with a warning.
+    """
+    converted = []
+    for item in items:
+        try:
+            converted.append(convert(item))
+        except Exception as error:
+            warn_once(f"item {kind}", "status-grpc: the %s %.100s is left out: %s", kind, _Shown(item), error)
+    return tuple(converted)
 
 
 _CONVERTERS: dict[str, Callable[[Any], Any]] = {
-    "trace_id": str,
-    "trace_event_id": str,
+    "trace_id": _text(None),
+    "trace_event_id": _event_id,
     "domain": _text(_LIMITS.name_length),
     "domain_id": _text(_LIMITS.domain_id_length),
     "start_time": _time,

@@ -18,9 +18,10 @@ from status_grpc.domain.errors import StatusError
 if TYPE_CHECKING:
     from status_grpc.client.reporting.spool import SpoolFile
 
-#: What one delivery carries at most. The service takes 1,000 events and 4 MiB.
+#: What one delivery carries at most. The service takes 1,000 events, and in JSON 4 MiB and 262,144 values, which take
+#: at least 4 bytes each in nearly all events.
 _BATCH_REPORTS = 500
-_BATCH_BYTES = 2 * 1024 * 1024
+_BATCH_BYTES = 1024 * 1024
 
 
 class Ticket:
@@ -55,6 +56,8 @@ class Outbox:
         self._most_bytes = most_bytes
         self._bytes = 0
         self._count = 0
+        #: How many reports of this process were not delivered since `take_undelivered`.
+        self._undelivered = 0
         # In the order of their numbers. What is delivered out of order leaves those before it in place.
         self._pending: dict[int, Ticket] = {}
         # From the spool. They are delivered first, and no flush waits for them alone.
@@ -154,6 +157,13 @@ class Outbox:
         with self.changed:
             self.lost += count
             self.lost_because = reason
+            self._undelivered += count
+
+    def take_undelivered(self) -> int:
+        """Return how many reports of this process were lost or held since the last call."""
+        with self.changed:
+            undelivered, self._undelivered = self._undelivered, 0
+            return undelivered
 
     def take_refused(self) -> list[Report]:
         """Return the held reports that are in no file yet, once."""
@@ -171,11 +181,13 @@ class Outbox:
         with self.changed:
             if self._pending.pop(ticket.number, None) is not None:
                 self._bytes -= len(ticket.report.data)
+                self._undelivered += error is not None
             elif self._earlier.pop(ticket.number, None) is None:
                 return None
             ticket.error, ticket.settled = error, True
             if lost is not None:
-                self.lose(lost)
+                self.lost += 1
+                self.lost_because = lost
             if hold and ticket.file is None:
                 self._refused.append(ticket.report)
             due, file = self._take_due(), ticket.file

@@ -10,17 +10,22 @@ from enum import Enum
 from math import isfinite
 from typing import Any
 
+from status_grpc.domain.text import escape_surrogates
+
 #: How much of the text of a value that JSON does not have is kept, in characters.
 _TEXT_LENGTH = 1000
 
 
 def cleaned(text: str, longest: int | None = None) -> str:
-    """Return the text without what cannot be sent (U+0000, halves of surrogate pairs), cut to `longest` characters."""
+    """Return the text as the service takes it.
+
+    U+0000 is removed and lone surrogates are escaped. `longest` is in characters, None: no limit.
+    """
     if longest is not None and len(text) > longest:
         text = text[:longest]
     if text.isprintable():
         return text
-    return text.replace("\0", "").encode(errors="replace").decode()
+    return escape_surrogates(text.replace("\0", ""))[:longest]
 
 
 def plain_object(value: object, depth: int) -> Any:
@@ -40,10 +45,17 @@ def _number(value: int | float | Decimal) -> Any:
     try:
         number = float(value)
     except (OverflowError, ValueError):
-        return str(value)
+        return _digits(value)
     if not isfinite(number):
         return None
     return int(value) if isinstance(value, int) else number
+
+
+def _digits(value: int | float | Decimal) -> str:
+    try:
+        return str(value)
+    except ValueError:  # an int of more digits than Python makes decimal
+        return f"{value:#x}"
 
 
 def _container(value: object, depth: int) -> Any:

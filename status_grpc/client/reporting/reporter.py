@@ -124,6 +124,13 @@ class Reporter:
             self._flush_failed(spooled, began)
         return arrived.is_set()
 
+    def take_undelivered(self) -> int:
+        """Return how many reports were lost or held since the last call.
+
+        The service refused them, or too many were waiting.
+        """
+        return self._outbox.take_undelivered()
+
     async def flush_async(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as in flush
         """As `flush`, without blocking the event loop."""
         import asyncio  # not above: synchronous programs do without it

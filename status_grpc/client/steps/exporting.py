@@ -6,6 +6,7 @@ import os
 import threading
 
 from status_grpc.client.forks import renew_after_fork
+from status_grpc.domain.text import escape_surrogates
 
 TRACE_ID_VARIABLE = "STATUS_GRPC_TRACE_ID"
 
@@ -66,4 +67,4 @@ def imported_trace_id() -> str:
     What this process itself exports does not count: another thread's trace is not everybody's.
     """
     trace_id = os.environ.get(TRACE_ID_VARIABLE, "")
-    return "" if trace_id == _exported.value else trace_id
+    return "" if trace_id == _exported.value else escape_surrogates(trace_id)

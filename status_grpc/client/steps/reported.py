@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import uuid
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
 from types import TracebackType
@@ -83,13 +84,15 @@ class ReportedScope(Scope, ABC):
                 "no trace", "status-grpc: step %r belongs to no trace; it is not reported", fields.get("operation")
             )
             return None
-        defaults = {
+        defaults: dict[str, Any] = {
             "trace_status": TraceStatus.STARTED if creates else TraceStatus.CONTINUE,
             "trace_event_status": TraceEventStatus.OK,
             "trace_event_id": mint_event_id(),
         }
         settled = {"trace_id": trace_id, "component": self.component(self._reporter.options)}
-        draft = to_draft(defaults | fields | settled)
+        draft = to_draft(fields | settled)
+        # Also in place of None and of a value that was left out: the service refuses an end without an outcome.
+        draft = replace(draft, **{name: value for name, value in defaults.items() if not getattr(draft, name)})
         report = make_report(draft, creates=creates, expire_time=expire_time)
         ticket: Ticket | None = self._reporter.put(report, urgent=creates or finishes(draft))
         return ticket

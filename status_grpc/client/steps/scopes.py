@@ -10,6 +10,7 @@ from typing import Any
 
 from status_grpc.client.options import ReportingOptions
 from status_grpc.client.reporting.fields import check_errors
+from status_grpc.client.reporting.plain import cleaned
 from status_grpc.client.steps.exporting import imported_trace_id
 
 _current: ContextVar[Scope | None] = ContextVar("status_grpc_scope", default=None)
@@ -40,7 +41,8 @@ class Scope:
         """The trace this belongs to: as it was told, else that of what is around it; empty when there is none."""
         own = self.fields.get("trace_id")
         if own:
-            return str(own)
+            # As it is sent, so that child processes name the same trace.
+            return cleaned(str(own))
         return self.enclosing.trace_id if self.enclosing is not None else imported_trace_id()
 
     @property
@@ -58,10 +60,11 @@ class Scope:
         """Return the component: as it was told, here or around it, else that of this process."""
         scope: Scope | None = self
         while scope is not None:
-            if scope.fields.get("component"):
-                return str(scope.fields["component"])
+            component = cleaned(str(scope.fields.get("component") or ""))
+            if component:
+                return component
             scope = scope.enclosing
-        return options.component or os.environ.get("SERVICE_NAME") or Path(sys.argv[0] or "python").name
+        return options.component or os.environ.get("SERVICE_NAME") or Path(sys.argv[0]).name or "python"
 
     def enter(self) -> None:
         """Make this the current scope, within the one that was."""

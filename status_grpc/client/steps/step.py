@@ -12,6 +12,8 @@ from status_grpc.client.steps.exporting import imported_trace_id
 from status_grpc.client.steps.reported import OnError, ReportedScope, failed
 from status_grpc.domain.events import TraceEventStatus, TraceStatus
 
+#: An attempt is an int32.
+_ATTEMPT_DIGITS = 10
 OnException: TypeAlias = Literal["finish", "continue"]
 Flush: TypeAlias = Literal["end", "background"]
 
@@ -73,7 +75,7 @@ class Step(ReportedScope):
 
 def _attempt() -> int:
     text = os.environ.get("STATUS_GRPC_ATTEMPT", "")
-    return int(text) if text.isdecimal() else 1
+    return int(text) if text.isdecimal() and len(text) <= _ATTEMPT_DIGITS else 1
 
 
 def status_step(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from status_grpc.cli.exits import OK, UNREACHABLE, USAGE, invalid_fields
-from status_grpc.cli.old_table import Line, read_lines, sorting
+from status_grpc.cli.old_table import Line, LineReader, sorting
 from status_grpc.cli.output import aside, write_json
 from status_grpc.domain.errors import InvalidArgument, PassingError, StatusError, TraceExists
 from status_grpc.domain.events import JsonObject
@@ -30,9 +30,10 @@ _AT_ONCE = 16
 def import_table(client: StatusClient, files: Sequence[BinaryIO], form: str) -> int:
     """Record the events of the files and write those that failed to standard output; return the exit code."""
     report = _Report(form)
+    reader = LineReader()
     with sorting() as lines:
         with _progress("Reading", _size(files)) as advance:
-            for line in read_lines(files, advance):
+            for line in reader.read(files, advance):
                 if line.error:
                     report.failed(line)
                 else:
@@ -46,8 +47,9 @@ def import_table(client: StatusClient, files: Sequence[BinaryIO], form: str) -> 
                     if line.error:
                         report.failed(line)
                 report.recorded += sum(not line.error for line in chunk)
+                report.left_out += sum(not line.error and line.lacks_fields for line in chunk)
                 advance(len(chunk))
-    report.end()
+    report.end({"deleted": reader.deletions, "rounded": reader.rounded, "left_out": report.left_out})
     if sending.lost:
         aside(f"{sending.lost} Importing the same again goes on where this ended.")
         return UNREACHABLE
@@ -61,6 +63,8 @@ class _Report:
     form: str
     recorded: int = 0
     failures: int = 0
+    #: How many of the recorded events lack a field.
+    left_out: int = 0
     kept: list[JsonObject] = field(default_factory=list)
 
     def failed(self, line: Line) -> None:
@@ -71,11 +75,21 @@ class _Report:
         else:
             write_json(line.report())
 
-    def end(self) -> None:
-        """Tell how many there were."""
+    def end(self, counts: dict[str, int]) -> None:
+        """Write how many events there were, and the other counts."""
+        counts = {name: count for name, count in counts.items() if count}
         if self.form == "json":
-            write_json({"recorded": self.recorded, "failed": self.kept})
+            write_json({"recorded": self.recorded, "failed": self.kept} | counts)
         aside(f"{self.recorded} events are recorded, {self.failures} are not.")
+        for name, count in counts.items():
+            aside(f"{count} {_COUNTED[name]}")
+
+
+_COUNTED = {
+    "deleted": "lines say that an item was deleted. Deletions are not imported.",
+    "rounded": "numbers were rounded, because a double holds about 16 digits.",
+    "left_out": "events were recorded without a field, or with a changed one. Their meta.left_out names it.",
+}
 
 
 @dataclass(slots=True)
@@ -102,9 +116,8 @@ class _Sending:
     def _begin(self, lines: list[Line]) -> list[Line]:
         """Start the trace with the first of its events that can be recorded; return those that are left to append."""
         for number, line in enumerate(lines):
-            assert line.draft is not None
             try:
-                self.client.create(line.draft)
+                self._create(line)
             except TraceExists:
                 return lines[number:]  # it began otherwise; what it has is recognised
             except PassingError as error:
@@ -117,6 +130,21 @@ class _Sending:
                 return lines[number + 1 :]
         return []
 
+    def _create(self, line: Line) -> None:
+        """Start the trace with this event. Raises StatusError.
+
+        What the service refuses of the event is left out.
+        """
+        while True:
+            assert line.draft is not None
+            try:
+                self.client.create(line.draft)
+            except InvalidArgument as error:
+                if not line.leave_out(error):
+                    raise
+            else:
+                return
+
     def _append(self, lines: list[Line]) -> None:
         if self.lost or not lines:
             _fail(lines, self.lost)
@@ -127,11 +155,15 @@ class _Sending:
             self.lost = error.message
             _fail(lines, self.lost)
             return
+        again = []
         for line, result in zip(lines, results, strict=True):
             if isinstance(result.error, PassingError):
                 self.lost = result.error.message
-            if result.error is not None:
+            if isinstance(result.error, InvalidArgument) and line.leave_out(result.error):
+                again.append(line)
+            elif result.error is not None:
                 line.error = _said(result.error)
+        self._append(again)
 
 
 def _fail(lines: Iterable[Line], error: str) -> None:

@@ -23,6 +23,7 @@ from status_grpc.cli.output import aside, write_json
 from status_grpc.domain.errors import InvalidArgument, PassingError, StatusError
 from status_grpc.domain.events import EventDraft, JsonObject
 from status_grpc.domain.ids import derived_event_id
+from status_grpc.wire.json_values import NotJson, read_json
 
 if TYPE_CHECKING:
     from status_grpc.client.sync import StatusClient
@@ -117,9 +118,9 @@ def _read(source: Iterable[bytes], advance: Callable[[int], None]) -> Iterator[_
         if not text.strip():
             continue
         try:
-            said = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            yield _Line(number, text.decode(errors="replace").strip(), error=f"is not JSON: {error}")
+            said = read_json(text)
+        except NotJson as error:
+            yield _Line(number, text.decode(errors="replace").strip(), error=str(error))
             continue
         yield _event(number, said["event"] if isinstance(said, dict) and set(said) == _REPORTED else said, seen)
 
@@ -130,12 +131,14 @@ _REPORTED = {"line", "error", "event"}
 def _event(number: int, said: Any, seen: Counter[str]) -> _Line:
     try:
         draft = read_draft(said)
-    except InvalidArgument as error:
-        return _Line(number, said, error=invalid_fields(error))
-    if not draft.trace_event_id:
         # The same line of the same file always gets the same id, and a second line with the same content another one:
         # the file may be sent again and again.
         content = json.dumps(said, sort_keys=True)
+    except InvalidArgument as error:
+        return _Line(number, said, error=invalid_fields(error))
+    except RecursionError:
+        return _Line(number, None, error="is nested too deep")
+    if not draft.trace_event_id:
         seen[content] += 1
         said = {**said, "trace_event_id": derived_event_id("bulk", content, str(seen[content]))}
         draft = replace(draft, trace_event_id=said["trace_event_id"])

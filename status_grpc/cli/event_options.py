@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO, TypeVar
 
@@ -13,6 +12,7 @@ from status_grpc.cli.json_forms import read_draft
 from status_grpc.cli.suggestions import flags_for_fields
 from status_grpc.domain.errors import InvalidArgument
 from status_grpc.domain.events import EventDraft, JsonObject
+from status_grpc.wire.json_values import NotJson, read_json
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -92,9 +92,9 @@ def _read_event(source: TextIO) -> JsonObject:
 
 def _json(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CommandFailed(f"{where} is not JSON: {error}.", USAGE) from None
+        return read_json(text)
+    except NotJson as error:
+        raise CommandFailed(f"{where} {error}.", USAGE) from None
 
 
 def _errors(pairs: Sequence[tuple[str, str]]) -> list[JsonObject]:

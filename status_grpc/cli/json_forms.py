@@ -222,12 +222,15 @@ def _read_object(value: object) -> JsonObject:
 
 
 def _read_duration(value: object) -> timedelta:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return timedelta(milliseconds=value)
-    match = _SECONDS.fullmatch(str(value))
-    if match is None:
-        raise ValueError('must be a number of milliseconds, or of seconds such as "1.5s"')
-    return timedelta(seconds=float(match[1]))
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return timedelta(milliseconds=value)
+        match = _SECONDS.fullmatch(value) if isinstance(value, str) else None
+        if match is not None:
+            return timedelta(seconds=float(match[1]))
+    except (OverflowError, ValueError):  # ValueError: NaN
+        raise ValueError("must be a duration of 0 to 315,576,000,000 s") from None
+    raise ValueError('must be a number of milliseconds, or of seconds such as "1.5s"')
 
 
 def _read_exception(value: object) -> ExceptionDetail:

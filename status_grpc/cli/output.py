@@ -18,8 +18,9 @@ import click
 
 from status_grpc.cli.texts import pad, printable, width
 
-# What JSON lets pass unescaped and a terminal might not: DEL, the C1 controls, and what reorders a line.
-_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+# What JSON lets pass unescaped and a terminal might not: DEL, the C1 controls, what reorders a line, and lone
+# surrogates, which UTF-8 cannot encode.
+_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _COLORS = {"FAILED": "red", "OK": "green"}
 
 

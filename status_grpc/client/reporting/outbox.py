@@ -160,7 +160,7 @@ class Outbox:
             self._undelivered += count
 
     def take_undelivered(self) -> int:
-        """Return how many reports of this process were lost or held since the last call."""
+        """Return how many own reports were lost or held since the last call."""
         with self.changed:
             undelivered, self._undelivered = self._undelivered, 0
             return undelivered

@@ -9,6 +9,9 @@ import click
 
 _NAME = re.compile(r"\b[a-z0-9]+(?:_[a-z0-9]+)*\b")
 
+#: Fields that flags give as JSON.
+_JSON_FIELDS = ("status_body", "meta")
+
 
 class SuggestingGroup(click.Group):
     """Command group that suggests the nearest command for a mistyped one."""
@@ -42,9 +45,15 @@ def flags_for_fields(context: click.Context) -> dict[str, str]:
 
 
 def renamed(field: str, flags: dict[str, str]) -> str:
-    """Return the flag that gave a field, such as --error for errors[1].message."""
+    """Return the flag that gave a field, such as --error for errors[1].message.
+
+    What is inside of JSON keeps its place, as in "--body: rows[0]".
+    """
     head = _NAME.match(field)
-    return flags.get(head[0], field) if head else field
+    if head is None or head[0] not in flags:
+        return field
+    flag, place = flags[head[0]], field[head.end() :].removeprefix(".")
+    return f"{flag}: {place}" if place and head[0] in _JSON_FIELDS else flag
 
 
 def with_flags(message: str, flags: dict[str, str]) -> str:

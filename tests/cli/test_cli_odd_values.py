@@ -62,15 +62,15 @@ def test_trace_created_with_path_in_latin_1_is_found(anywhere: CommandLine, name
 @pytest.mark.parametrize(
     ("event", "words"),
     [
-        (["--body", f'{{"rows": [{HUGE}]}}'], "status_body.rows[0] must be a finite number that a double can hold."),
-        (["--meta", '{"n": NaN}'], "Meta.n must be a finite number that a double can hold."),
+        (["--body", f'{{"rows": [{HUGE}]}}'], "--body: rows[0] must be a finite number that a double can hold."),
+        (["--meta", '{"n": NaN}'], "--meta: n must be a finite number that a double can hold."),
         (["--body", f'{{"n": {"1" * 5000}}}'], "--body has a number of more than 4300 digits."),
-        (["--body", '{"n": 1e400}'], "status_body.n must be a finite number that a double can hold."),
-        (["--duration", "1e300"], "duration must be a duration of 0 to 315,576,000,000 s."),
-        (["--duration", "1e12"], "Duration must be a timedelta of 0 to 315,576,000,000 s."),
+        (["--body", '{"n": 1e400}'], "--body: n must be a finite number that a double can hold."),
+        (["--duration", "1e300"], "--duration must be a duration of 0 to 315,576,000,000 s."),
+        (["--duration", "1e12"], "--duration must be a timedelta of 0 to 315,576,000,000 s."),
         (
             ["--end-time", "9999-12-31T23:59:59-12:00"],
-            "end_time must be a time with an offset, in the years 1 to 9999.",
+            "--end-time must be a time with an offset, in the years 1 to 9999.",
         ),
     ],
 )

@@ -25,6 +25,24 @@ class TraceEventStatus(StrEnum):
     FAILED = "FAILED"
 
 
+class Outcome(StrEnum):
+    """How a trace or an event stands, in one word."""
+
+    RUNNING = "running"
+    OK = "ok"
+    FAILED = "failed"
+
+
+def trace_outcome(done: bool, status: TraceEventStatus) -> Outcome:
+    """Return the outcome of a trace.
+
+    It is RUNNING until the trace is done, then OK or FAILED as the status of its end.
+    """
+    if not done:
+        return Outcome.RUNNING
+    return Outcome.FAILED if status is TraceEventStatus.FAILED else Outcome.OK
+
+
 @dataclass(frozen=True, slots=True)
 class ExceptionDetail:
     """An exception, as the component caught it. Empty strings: not said."""
@@ -122,3 +140,15 @@ class TraceEvent:
     #: Where an edge may keep its encoding of this event, under a key of its own, so that an event that many follow is
     #: encoded once. Not part of the value.
     encodings: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the event stands.
+
+        RUNNING: it starts a trace or a step and has no end time, duration or failure. Else OK or FAILED.
+        """
+        if self.trace_event_status is TraceEventStatus.FAILED:
+            return Outcome.FAILED
+        is_over = self.end_time is not None or self.duration is not None or self.trace_status is TraceStatus.FINISHED
+        starts = bool(self.step_id) or self.trace_status is TraceStatus.STARTED
+        return Outcome.RUNNING if starts and not is_over else Outcome.OK

@@ -9,7 +9,16 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from status_grpc.domain.events import Dataset, EventDraft, JsonObject, TraceEvent, TraceEventStatus, TraceStatus
+from status_grpc.domain.events import (
+    Dataset,
+    EventDraft,
+    JsonObject,
+    Outcome,
+    TraceEvent,
+    TraceEventStatus,
+    TraceStatus,
+    trace_outcome,
+)
 from status_grpc.domain.limits import Limits
 
 
@@ -49,6 +58,11 @@ class LineageTrace:
     create_time: datetime
     finish_time: datetime | None
     component: str
+
+    @property
+    def outcome(self) -> Outcome:
+        """As `Trace.outcome`."""
+        return trace_outcome(self.done, self.trace_event_status)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from status_grpc.domain.errors import TraceNotDone
-from status_grpc.domain.events import ErrorDetail, EventDraft, TraceEvent, TraceEventStatus, TraceStatus
+from status_grpc.domain.events import (
+    ErrorDetail,
+    EventDraft,
+    Outcome,
+    TraceEvent,
+    TraceEventStatus,
+    TraceStatus,
+    trace_outcome,
+)
 from status_grpc.domain.limits import (
     FAILURE_MESSAGE_LENGTH,
     TRACE_ERROR_LENGTH,
@@ -48,8 +56,8 @@ class Trace:
     """The state of a whole trace.
 
     `trace_status` and `trace_event_status` are FINISHED and the outcome once `done`, else those of the last event.
-    `errors` and `first_failure` are about the current run and answer *why*; `error_count` counts also the errors that
-    `errors` had no room for.
+    `errors` come from the events of the current run; `error_count` counts also the errors that `errors` had no room
+    for. `first_failure` is where that run first failed. None: no event has failed, or the run finished OK.
     """
 
     trace_id: str
@@ -80,6 +88,11 @@ class Trace:
     #: Counts the changes of this state, heartbeats included: tells a holder of a copy that it is old. Not part of the
     #: value, and not told to clients.
     revision: int = field(default=0, compare=False)
+
+    @property
+    def outcome(self) -> Outcome:
+        """RUNNING until the current run is done, then OK or FAILED."""
+        return trace_outcome(self.done, self.trace_event_status)
 
 
 # Every write makes one of each, and every read some.
@@ -282,6 +295,9 @@ def _reasons(trace: Trace, event: TraceEvent) -> tuple[tuple[ReportedError, ...]
     errors, first_failure = trace.errors, trace.first_failure
     if event.errors:
         errors = _with_reported(errors, event)
+    if trace.outcome is Outcome.OK or (not trace.done and _ends_well(event)):
+        # Whatever failed on the way, the run did not.
+        return errors, None
     if first_failure is None:
         if _is_failed(event):
             first_failure = _failure(trace, event)
@@ -289,6 +305,10 @@ def _reasons(trace: Trace, event: TraceEvent) -> tuple[tuple[ReportedError, ...]
         # The end said only FAILED, and the one who knows why comes after it.
         first_failure = Failure(event.component, event.operation, event.sequence, event.step_id)
     return errors, first_failure
+
+
+def _ends_well(event: TraceEvent) -> bool:
+    return event.trace_status is TraceStatus.FINISHED and not _is_failed(event)
 
 
 def _says_why(failure: Failure) -> bool:

@@ -194,6 +194,8 @@ class RowCodec:
             error_count,
             first_failure,
         ) = row
+        # Earlier releases kept the first failure of a run that finished OK.
+        ended_well = done and trace_event_status == TraceEventStatus.OK.value
         return new_state(
             trace_id=trace_id,
             domain=domain,
@@ -216,7 +218,7 @@ class RowCodec:
             operation=operation or "",
             errors=tuple(_to_reported(entry) for entry in json.loads(errors)) if errors else (),
             error_count=error_count,
-            first_failure=Failure(**json.loads(first_failure)) if first_failure else None,
+            first_failure=None if ended_well or not first_failure else Failure(**json.loads(first_failure)),
             last_event_id=last_event_id,
             revision=revision,
         )

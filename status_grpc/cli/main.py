@@ -69,6 +69,9 @@ def commands() -> None:
 
 def main() -> None:
     """Run the command line, and end the process with an exit code: never with a traceback."""
+    from status_grpc.cli.streams import open_missing_streams
+
+    open_missing_streams()
     from status_grpc.cli.ending import run
 
     sys.exit(run(commands))

@@ -74,7 +74,7 @@ test-long: $(READY) ## run the tests that kill the server for a minute or two in
 		tests/client/test_client_short_processes.py -k 'not outlives'
 
 screenshot: $(READY) ## take the picture of `status-grpc watch` in docs/ anew
-	$(BIN)/python tests/cli/make_screenshot.py
+	PYTHONPATH=tests $(BIN)/python tests/cli/make_screenshot.py
 
 faults: $(READY) ## run the fault suite in its long form, and print what it counted
 	STATUS_GRPC_LONG_TESTS=1 $(BIN)/python -m pytest --timeout 900 -rP tests/faults

@@ -11,7 +11,7 @@ from typing import TextIO
 
 import click
 
-from status_grpc.cli.exits import BROKEN_PIPE, HUNG_UP, INTERRUPTED, OK, SOFTWARE, USAGE, CommandFailed
+from status_grpc.cli.exits import BROKEN_PIPE, HUNG_UP, INTERRUPTED, OK, SOFTWARE, UNREAD, USAGE, CommandFailed
 from status_grpc.cli.output import aside, make_streams_safe
 from status_grpc.cli.texts import printable
 
@@ -88,7 +88,7 @@ def _os_error(error: OSError) -> int:
         return _tell(f"{error.filename}: {error.strerror}", USAGE)
     _leave(sys.stdout)
     if error.errno == errno.EPIPE:
-        return _tell("The output is cut short: nobody reads it any more.", BROKEN_PIPE)
+        return _tell(UNREAD, BROKEN_PIPE)
     if error.errno == errno.EIO:
         return _tell(_TERMINAL_GONE, HUNG_UP)
     return _tell(f"The output cannot be written: {error.strerror}.", SOFTWARE)

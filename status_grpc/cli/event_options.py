@@ -9,9 +9,10 @@ import click
 
 from status_grpc.cli.exits import USAGE, CommandFailed, invalid_fields
 from status_grpc.cli.json_forms import read_draft
+from status_grpc.cli.parameters import time_option
 from status_grpc.cli.suggestions import flags_for_fields
 from status_grpc.domain.errors import InvalidArgument
-from status_grpc.domain.events import EventDraft, JsonObject
+from status_grpc.domain.events import EventDraft, JsonObject, TraceEventStatus
 from status_grpc.wire.json_values import NotJson, read_json
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -25,8 +26,8 @@ _OPTIONS = [
     click.option("--path", "s3_path", help="The object this is about, such as an S3 key. An exact text."),
     click.option("--status", "trace_status", metavar="started|continue|finished", help="How far the trace has come."),
     click.option("--outcome", "trace_event_status", metavar="ok|failed", help="How it went; finished needs it."),
-    click.option("--start-time", help="When it began, such as 2026-01-31T12:00:00Z. [default: now]"),
-    click.option("--end-time", help="When it ended, if it is over."),
+    time_option("--start-time", text="When it began. [default: now]"),
+    time_option("--end-time", text="When it ended, if it is over."),
     click.option("--duration", type=float, metavar="SECONDS", help="How long it took."),
     click.option(
         "--error",
@@ -37,7 +38,7 @@ _OPTIONS = [
         help='What went wrong, such as: --error en "Row 3 has no price". The same in a second language adds to it; '
         "a language that was there already begins another error.",
     ),
-    click.option("--exception", nargs=2, metavar="TYPE MESSAGE", help="What was raised."),
+    click.option("--exception", nargs=2, metavar="TYPE MESSAGE", help="What was raised. Implies --outcome failed."),
     click.option("--body", "status_body", metavar="JSON", help="An object with whatever there is to tell."),
     click.option("--meta", metavar="JSON", help="An object about the execution, such as a revision."),
     click.option("--input", "inputs", multiple=True, metavar="URI", help="What was read. May be repeated."),
@@ -64,6 +65,8 @@ def draft_of(source: TextIO | None, **flags: Any) -> EventDraft:
         said["errors"] = _errors(flags["errors"])
     if flags["exception"]:
         said["exception"] = dict(zip(("type", "message"), flags["exception"], strict=True))
+        if said.get("trace_event_status") is None:
+            said["trace_event_status"] = TraceEventStatus.FAILED
     if flags["duration"] is not None:
         said["duration"] = flags["duration"] * 1000
     for name in ("inputs", "outputs"):

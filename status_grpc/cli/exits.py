@@ -24,7 +24,7 @@ from status_grpc.domain.errors import (
     Unauthenticated,
     Unavailable,
 )
-from status_grpc.domain.events import TraceEventStatus
+from status_grpc.domain.events import Outcome
 from status_grpc.domain.traces import Trace
 
 #: The command did what it was asked for; the trace it watched or looked at has not failed.
@@ -44,6 +44,9 @@ SOFTWARE = 70
 #: What a shell says of a program that ended by SIGHUP, SIGINT and SIGPIPE.
 HUNG_UP, INTERRUPTED, BROKEN_PIPE = 129, 130, 141
 
+#: The sentence of a command that ends because its output has no reader.
+UNREAD = "The output is cut short: nobody reads it any more."
+
 _ASKED_WRONGLY = (InvalidArgument, AlreadyExists, SequenceMismatch, TraceNotDone, CursorAhead, HistoryChanged)
 
 #: What the path of a field begins with, which whoever wrote flags or a line of a file does not know about.
@@ -61,7 +64,7 @@ class CommandFailed(Exception):
 
 def outcome_code(trace: Trace) -> int:
     """Return the exit code for a trace that was looked at: 1 only if it is done and failed."""
-    return FAILED if trace.done and trace.trace_event_status is TraceEventStatus.FAILED else OK
+    return FAILED if trace.outcome is Outcome.FAILED else OK
 
 
 def failure(error: StatusError, server: str, *, uses_tls: bool, flags: dict[str, str] | None = None) -> CommandFailed:

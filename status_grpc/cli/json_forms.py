@@ -40,6 +40,7 @@ def event_object(event: TraceEvent) -> JsonObject:
             "end_time": time_text(event.end_time),
             "trace_status": event.trace_status,
             "trace_event_status": event.trace_event_status,
+            "outcome": event.outcome,
             "user": event.user,
             "component": event.component,
             "operation": event.operation,
@@ -71,6 +72,7 @@ def trace_object(trace: Trace) -> JsonObject:
             "s3_path": trace.s3_path,
             "trace_status": trace.trace_status,
             "trace_event_status": trace.trace_event_status,
+            "outcome": trace.outcome,
             "done": trace.done,
             "run": trace.run,
             "create_time": time_text(trace.create_time),
@@ -119,6 +121,7 @@ def _lineage_trace_object(trace: LineageTrace) -> JsonObject:
             "domain_id": trace.domain_id,
             "trace_status": trace.trace_status,
             "trace_event_status": trace.trace_event_status,
+            "outcome": trace.outcome,
             "done": trace.done,
             "create_time": time_text(trace.create_time),
             "finish_time": time_text(trace.finish_time),
@@ -185,7 +188,7 @@ def read_draft(value: object) -> EventDraft:
     fields: dict[str, Any] = {}
     violations = []
     for name, given in value.items():
-        if name in _SET_BY_SERVER or given is None:
+        if name in _NOT_SENT or given is None:
             continue
         try:
             fields[name] = _READERS[name](given)
@@ -198,7 +201,7 @@ def read_draft(value: object) -> EventDraft:
     return EventDraft(**fields)
 
 
-def read_time(value: object) -> datetime | None:
+def _read_time(value: object) -> datetime | None:
     """Return the time of an ISO 8601 text, in UTC unless it says otherwise; "N/A" is no time."""
     if value == "N/A":
         return None
@@ -281,14 +284,15 @@ def _read_attempt(value: object) -> int:
     return value
 
 
-_SET_BY_SERVER = frozenset({"sequence", "record_time", "run"})
+#: What is printed beside what a caller sends.
+_NOT_SENT = frozenset({"sequence", "record_time", "run", "outcome"})
 _TEXT_FIELDS = (
     *("trace_id", "trace_event_id", "domain", "domain_id"),
     *("user", "component", "operation", "s3_path", "step_id"),
 )
 _READERS: dict[str, Callable[[object], Any]] = dict.fromkeys(_TEXT_FIELDS, _read_text) | {
-    "start_time": read_time,
-    "end_time": read_time,
+    "start_time": _read_time,
+    "end_time": _read_time,
     "trace_status": read_trace_status,
     "trace_event_status": read_event_status,
     "status_body": _read_object,

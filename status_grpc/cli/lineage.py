@@ -9,10 +9,10 @@ import click
 
 from status_grpc.cli.connecting import with_client
 from status_grpc.cli.json_forms import lineage_object
-from status_grpc.cli.output import aside, local_time, write, write_json, write_table
+from status_grpc.cli.output import Cell, aside, local_time, write, write_json, write_table
 from status_grpc.cli.parameters import format_option
 from status_grpc.cli.texts import printable
-from status_grpc.domain.lineage import Lineage, LineageDirection, LineageTrace
+from status_grpc.domain.lineage import Lineage, LineageDirection
 
 if TYPE_CHECKING:
     from status_grpc.client.sync import StatusClient
@@ -107,7 +107,7 @@ def _run_events(client: StatusClient, found: Lineage) -> Iterator[dict[str, Any]
 
 def _write_table(found: Lineage) -> None:
     traces = {trace.trace_id: trace for trace in found.traces}
-    rows = [
+    rows: list[list[Cell]] = [
         [
             str(edge.depth),
             edge.trace_id,
@@ -115,15 +115,8 @@ def _write_table(found: Lineage) -> None:
             edge.dataset.uri,
             edge.dataset.version,
             local_time(edge.record_time),
-            outcome(traces.get(edge.trace_id)),
+            traces[edge.trace_id].outcome if edge.trace_id in traces else "",
         ]
         for edge in found.edges
     ]
     write_table(("Depth", "Trace ID", "Did", "Dataset", "Version", "Recorded", "Outcome"), rows)
-
-
-def outcome(trace: LineageTrace | None) -> str:
-    """Return how the trace stands, in a word."""
-    if trace is None:
-        return ""
-    return str(trace.trace_event_status) if trace.done else "running"

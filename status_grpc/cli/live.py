@@ -19,14 +19,14 @@ from rich.text import Text
 from status_grpc.cli.steps import Step, Steps, StepState
 from status_grpc.cli.texts import pad, printable, width
 from status_grpc.cli.views import View
-from status_grpc.cli.wording import error_texts, exception_text, reason, span, state
-from status_grpc.domain.events import TraceEvent, TraceEventStatus
+from status_grpc.cli.wording import error_texts, exception_text, span, state, why
+from status_grpc.domain.events import Outcome, TraceEvent
 from status_grpc.domain.traces import Trace
 
 if TYPE_CHECKING:
     from status_grpc.client.values import Checkpoint
 
-_STYLES = {StepState.RUNNING: "cyan", StepState.OK: "green", StepState.FAILED: "red"}
+_STYLES = {StepState.RUNNING: "cyan", StepState.OPEN: "", StepState.OK: "green", StepState.FAILED: "red"}
 _FRAMES_PER_SECOND = 8
 #: How many lines beside the steps the view has.
 _LINES_AROUND = 6
@@ -41,7 +41,9 @@ class LiveView(View):
         super().__init__()
         self._console = console or Console(highlight=False, markup=False, emoji=False)
         utf8 = self._console.encoding.lower().startswith("utf")
-        self._marks = {StepState.OK: "✓" if utf8 else "+", StepState.FAILED: "✗" if utf8 else "x"}
+        self._marks = {StepState.OPEN: "•", StepState.OK: "✓", StepState.FAILED: "✗"}
+        if not utf8:
+            self._marks = {StepState.OPEN: "-", StepState.OK: "+", StepState.FAILED: "x"}
         self._frames = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏" if utf8 else "-\\|/"
         self._language = language
         self._target = target
@@ -93,7 +95,7 @@ class LiveView(View):
 
     def end(self, trace: Trace) -> None:
         """Show how the trace ended: the last frame, which stays."""
-        self._steps.end()
+        self._steps.end(trace.outcome)
         self._trace = trace
 
     def _frame(self) -> RenderableType:
@@ -153,11 +155,9 @@ class LiveView(View):
     def _foot(self) -> list[RenderableType]:
         if self._done:
             assert self._trace is not None
-            failed = self._trace.trace_event_status is TraceEventStatus.FAILED
-            mark = StepState.FAILED if failed else StepState.OK
+            mark = StepState.FAILED if self._trace.outcome is Outcome.FAILED else StepState.OK
             summary = Text(f"{self._marks[mark]}  {state(self._trace)}", f"bold {_STYLES[mark]}")
-            why = [Padding(Text(line), (0, 0, 0, 3)) for line in reason(self._trace, self._language)]
-            return [summary, *why]
+            return [summary, *(Padding(Text(line), (0, 0, 0, 3)) for line in why(self._trace, self._language))]
         notice = [Text(self._notice, "yellow")] if self._notice else []
         return [*notice, self._clocks()]
 

@@ -10,18 +10,32 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import zip_longest
-from typing import TextIO
+from typing import TextIO, TypeAlias
 
 import click
 
 from status_grpc.cli.texts import pad, printable, width
+from status_grpc.domain.events import Outcome
 
 # What JSON lets pass unescaped and a terminal might not: DEL, the C1 controls, what reorders a line, and lone
 # surrogates, which UTF-8 cannot encode.
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_COLORS = {"FAILED": "red", "OK": "green"}
+_COLORS = {Outcome.RUNNING: "cyan", Outcome.OK: "green", Outcome.FAILED: "red"}
+
+
+@dataclass(frozen=True, slots=True)
+class ColoredText:
+    """A text on one line in the color of an outcome."""
+
+    text: str
+    outcome: Outcome
+
+
+#: A text on one line, the list of its lines, or an outcome, which is shown in its color.
+Cell: TypeAlias = str | list[str] | Outcome | ColoredText
 
 
 def write_json(value: object) -> None:
@@ -48,9 +62,12 @@ def on_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def colored(word: str, text: str | None = None) -> str:
-    """Return the text (the word itself, by default) in the color of this outcome."""
-    return click.style(text or word, fg=_COLORS.get(word))
+def colored(outcome: Outcome, text: str | None = None) -> str:
+    """Return the text in the color of the outcome.
+
+    `text` defaults to the outcome itself.
+    """
+    return click.style(text or str(outcome), fg=_COLORS[outcome])
 
 
 def bold(text: str) -> str:
@@ -64,51 +81,69 @@ def dim(text: str) -> str:
 
 
 def local_time(time: datetime | str | None) -> str:
-    """Return the time as it is on this machine's clock, to the second."""
+    """Return the local time with its offset, to the second."""
     if isinstance(time, str):
         time = datetime.fromisoformat(time)
-    return "" if time is None else time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return "" if time is None else _local(time).isoformat(" ", "seconds")
 
 
 def local_time_exact(time: datetime) -> str:
-    """Return the time as it is on this machine's clock, to the millisecond."""
-    local = time.astimezone()
-    return f"{local:%Y-%m-%d %H:%M:%S}.{local.microsecond // 1000:03d}"
+    """Return the local time with its offset, to the millisecond."""
+    return _local(time).isoformat(" ", "milliseconds")
 
 
-def write_fields(fields: Sequence[tuple[str, str]]) -> None:
+def _local(time: datetime) -> datetime:
+    try:
+        return time.astimezone()
+    except (OverflowError, ValueError):  # the first and the last day of the calendar
+        return time.astimezone(UTC)
+
+
+def write_fields(fields: Sequence[tuple[str, Cell]]) -> None:
     """Write names and values, one pair a line; those without a value are left out."""
     columns = max(len(name) for name, _ in fields)
     for name, value in fields:
         if value:
-            write(f"{bold(pad(name, columns))}  {colored_outcomes(printable(value))}")
+            write(f"{bold(pad(name, columns))}  {_styled(' '.join(_lines(value)), value)}")
 
 
-def write_table(headers: Sequence[str], rows: Iterable[Sequence[str | list[str]]]) -> None:
-    """Write a table; as a list of fields for each row when the terminal is too narrow for it.
+def write_table(headers: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
+    """Write a table.
 
-    A cell is a text on one line, or the list of its lines.
+    A terminal that is too narrow for it gets a list of fields for each row.
     """
+    rows = list(rows)
     cells = [[_lines(cell) for cell in row] for row in rows]
     widths = [
         max(width(line) for line in (header, *(line for row in cells for line in row[index])))
         for index, header in enumerate(headers)
     ]
     if on_terminal() and sum(widths) + 2 * len(widths) - 2 > shutil.get_terminal_size().columns:
-        for row in cells:
-            write_fields([(header, " ".join(cell)) for header, cell in zip(headers, row, strict=True)])
+        for row in rows:
+            write_fields(list(zip(headers, row, strict=True)))
             write()
         return
     titles = [pad(header, columns) for header, columns in zip(headers, widths, strict=True)]
     write(bold("  ".join(titles).rstrip()))
-    for row in cells:
-        for lines in zip_longest(*row, fillvalue=""):
-            padded = [colored_outcomes(line, columns) for line, columns in zip(lines, widths, strict=True)]
+    for row, texts in zip(rows, cells, strict=True):
+        for lines in zip_longest(*texts, fillvalue=""):
+            padded = [_styled(line, cell, columns) for line, cell, columns in zip(lines, row, widths, strict=True)]
             write("  ".join(padded).rstrip())
 
 
-def _lines(cell: str | list[str]) -> list[str]:
-    return [printable(line) for line in ([cell] if isinstance(cell, str) else cell)] or [""]
+def _lines(cell: Cell) -> list[str]:
+    """Return the printable lines of the cell, at least one."""
+    if isinstance(cell, list):
+        return [printable(line) for line in cell] or [""]
+    return [printable(cell.text if isinstance(cell, ColoredText) else str(cell))]
+
+
+def _styled(line: str, cell: Cell, columns: int = 0) -> str:
+    """Return a line of the cell in its color, padded to the columns."""
+    spaces = " " * (columns - width(line))
+    if line and isinstance(cell, Outcome | ColoredText):
+        line = colored(cell if isinstance(cell, Outcome) else cell.outcome, line)
+    return line + spaces
 
 
 def write_csv(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -118,12 +153,6 @@ def write_csv(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     writer.writerow(names)
     writer.writerows([printable(value) for value in row] for row in rows)
     write(text.getvalue().rstrip("\n"))
-
-
-def colored_outcomes(text: str, columns: int = 0) -> str:
-    """Return the text, in a color if it is an outcome, with as many spaces behind it as fill the columns."""
-    spaces = " " * (columns - width(text))
-    return (colored(text) if text in _COLORS else text) + spaces
 
 
 def _has_colors(stream: TextIO) -> bool:

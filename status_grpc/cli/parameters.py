@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from status_grpc.cli.json_forms import read_time
+from status_grpc.cli.times import Direction, read_time
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,13 +29,16 @@ def format_option(*formats: str) -> Callable[[F], F]:
     )
 
 
-def time_option(*names: str, text: str) -> Callable[[F], F]:
-    """Return the decorator that adds an option which takes a time."""
-    return click.option(*names, callback=_time, metavar="TIME", help=text)
+def time_option(*names: str, text: str, direction: Direction = "past") -> Callable[[F], F]:
+    """Return the decorator that adds an option which takes a time.
 
+    `direction`: whether a length of time such as 15m is before or after now.
+    """
 
-def _time(ctx: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
-    try:
-        return None if value is None else read_time(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error), ctx, parameter) from None
+    def read(ctx: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
+        try:
+            return None if value is None else read_time(value, direction=direction)
+        except ValueError as error:
+            raise click.BadParameter(str(error), ctx, parameter) from None
+
+    return click.option(*names, callback=read, metavar="TIME", help=text)

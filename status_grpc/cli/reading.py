@@ -12,6 +12,7 @@ import click
 from status_grpc.cli.connecting import with_client
 from status_grpc.cli.json_forms import event_object, trace_object
 from status_grpc.cli.output import (
+    Cell,
     aside,
     colored,
     local_time,
@@ -23,9 +24,10 @@ from status_grpc.cli.output import (
     write_table,
 )
 from status_grpc.cli.parameters import format_option, lang_option, time_option
+from status_grpc.cli.pipe_reader import ends_without_reader
 from status_grpc.cli.texts import pad, printable
-from status_grpc.cli.wording import reason, said, span, state
-from status_grpc.domain.events import TraceEvent, TraceEventStatus, TraceStatus
+from status_grpc.cli.wording import ON_THE_WAY, reports, said, span, state
+from status_grpc.domain.events import Outcome, TraceEvent, TraceEventStatus, TraceStatus
 from status_grpc.domain.traces import Trace
 
 if TYPE_CHECKING:
@@ -83,18 +85,21 @@ def read_history(
 
 
 def _write_trace(trace: Trace, lang: str) -> None:
+    title = "Reason" if trace.outcome is Outcome.FAILED else ON_THE_WAY
+    reported = [(title if first == 0 else "", line) for first, line in enumerate(reports(trace, lang))]
     write_fields(
         [
             ("Trace", trace.trace_id),
             ("About", f"{trace.domain} {trace.domain_id}"),
             ("Path", trace.s3_path),
             ("User", trace.user),
+            ("Outcome", trace.outcome),
             ("State", state(trace)),
             ("Events", f"{trace.event_count}, {trace.failed_event_count} of them failed"),
             ("Created", local_time(trace.create_time)),
             ("Updated", local_time(trace.update_time)),
             ("Expires", "" if trace.done else local_time(trace.expire_time)),
-            *(("Reason" if first == 0 else "", line) for first, line in enumerate(reason(trace, lang))),
+            *reported,
         ]
     )
 
@@ -102,14 +107,14 @@ def _write_trace(trace: Trace, lang: str) -> None:
 _EVENT_HEADERS = ("#", "Recorded", "Component", "Operation", "Status", "Outcome", "Took", "What it said")
 
 
-def _event_row(event: TraceEvent, lang: str) -> list[str]:
+def _event_row(event: TraceEvent, lang: str) -> list[Cell]:
     return [
         str(event.sequence),
         local_time_exact(event.record_time),
         event.component,
         event.operation,
         event.trace_status,
-        event.trace_event_status,
+        event.outcome,
         "" if event.duration is None else span(event.duration),
         said(event, lang),
     ]
@@ -156,7 +161,7 @@ _OUTCOMES = click.Choice([outcome.lower() for outcome in TraceEventStatus])
 @click.option("--component", default="", help="Only traces whose last component is this.")
 @click.option("--status", type=_STATUSES, help="Only traces that have come so far.")
 @click.option("--outcome", type=_OUTCOMES, help="Only traces that are done with this outcome.")
-@time_option("--created-after", text="Only traces created then or later.")
+@time_option("--created-after", "--since", "created_after", text="Only traces created then or later.")
 @time_option("--created-before", text="Only traces created before.")
 @time_option("--updated-after", text="Only traces updated then or later.")
 @time_option("--updated-before", text="Only traces updated before.")
@@ -187,7 +192,7 @@ def list_traces(
 
     \b
     Examples:
-      status-grpc list --domain dataset --outcome failed
+      status-grpc list --domain dataset --outcome failed --since 1h
       status-grpc list --created-after 2026-01-31 --limit 0 --format jsonl
       status-grpc list --follow --domain dataset --limit 10
     """
@@ -209,7 +214,7 @@ def list_traces(
         write_json([trace_object(trace) for trace in wanted])
         return
     rows = [_trace_row(trace, lang) for trace in wanted]
-    write_table(("Trace ID", "Created", "Done", "Status", "Outcome", "Component", "Reason"), rows)
+    write_table(("Trace ID", "Created", "Done", "Status", "Outcome", "Component", "What was reported"), rows)
     if on_terminal() and limit and len(rows) == limit and next(traces, None) is not None:
         aside(f"There are more than these {limit}: see --limit.")
 
@@ -228,7 +233,8 @@ def _follow(client: StatusClient, filters: dict[str, Any], limit: int, form: str
         times = [time for time in (first, since) if time is not None]
         return client.list_traces(**filters, created_after=max(times, default=None), page_size=500)
 
-    follow_traces(look, limit, _write_as_json if form == "jsonl" else _write_line, client.options)
+    with ends_without_reader():
+        follow_traces(look, limit, _write_as_json if form == "jsonl" else _write_line, client.options)
 
 
 def _write_as_json(trace: Trace) -> None:
@@ -239,17 +245,17 @@ def _write_line(trace: Trace) -> None:
     words = (trace.trace_id, trace.domain, trace.domain_id, trace.component)
     write(
         f"{local_time(trace.create_time)}  {pad(trace.trace_status, 8)}  "
-        f"{colored(trace.trace_event_status, pad(trace.trace_event_status, 6))}  {'  '.join(map(printable, words))}"
+        f"{colored(trace.outcome, pad(trace.outcome, 7))}  {'  '.join(map(printable, words))}"
     )
 
 
-def _trace_row(trace: Trace, lang: str) -> list[str]:
+def _trace_row(trace: Trace, lang: str) -> list[Cell]:
     return [
         trace.trace_id,
         local_time(trace.create_time),
         "Yes" if trace.done else "No",
         trace.trace_status,
-        trace.trace_event_status,
+        trace.outcome,
         trace.component,
-        " ".join(reason(trace, lang)),
+        " ".join(reports(trace, lang)),
     ]

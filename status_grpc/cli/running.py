@@ -19,6 +19,7 @@ from status_grpc.cli.connecting import with_connection
 from status_grpc.cli.exits import USAGE, CommandFailed
 from status_grpc.cli.output import aside
 from status_grpc.cli.texts import printable
+from status_grpc.cli.wording import late_end
 from status_grpc.domain.events import ExceptionDetail, TraceEventStatus, TraceStatus
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 #: The most of the output that an event holds, in bytes: in JSON it may take six times as much.
 _LONGEST_TAIL = 128 * 1024
 _TRACE_ID = "STATUS_GRPC_TRACE_ID"
+#: How long `run --finish` waits for the answer whether it has ended the trace, in seconds.
+_LOOK_TIMEOUT = 1.0
+#: Among how many of the last events of the trace it looks for its own.
+_LAST_EVENTS = 100
 #: How long the end waits for a heartbeat that is under way, in seconds.
 _LAST_BEAT = 0.2
 
@@ -114,6 +119,8 @@ def run(
                 scope.add(outputs=outputs)
             if finish:
                 scope.add(trace_status=TraceStatus.FINISHED)
+    if finish:
+        _tell_late_end(connection, scope)
     _end_reporting()
     if refused is not None:
         raise CommandFailed(f"{command[0]} cannot be run: {refused.strerror}.", code)
@@ -181,6 +188,28 @@ def _ended(program: str, code: int, refused: OSError | None, tail: Tail | None) 
             "exception": ExceptionDetail("CommandFailed", f"{program} {how}"),
         }
     return told
+
+
+def _tell_late_end(connection: dict[str, Any], scope: ReportedScope) -> None:
+    """Say on standard error if the trace had ended before.
+
+    A server that does not answer within _LOOK_TIMEOUT is not asked again.
+    """
+    from status_grpc.client.reporting.default import get_reporter
+    from status_grpc.client.sync import StatusClient
+    from status_grpc.domain.errors import StatusError
+
+    if not get_reporter().options.reporting:
+        return
+    try:
+        with StatusClient(**connection, timeout=_LOOK_TIMEOUT, connect_timeout=_LOOK_TIMEOUT) as client:
+            last = client.get_trace(scope.trace_id, max_events=1).trace.last_sequence
+            found = client.get_trace(scope.trace_id, after_sequence=max(0, last - _LAST_EVENTS))
+    except StatusError:
+        return
+    for event in found.events:
+        if event.step_id == scope.step_id and (too_late := late_end(found.trace, event)):
+            aside(too_late)
 
 
 def _signal_name(number: int) -> str:

@@ -14,12 +14,22 @@ import click
 from status_grpc.cli.connecting import with_client
 from status_grpc.cli.exits import INTERRUPTED, TIMEOUT, CommandFailed, outage, outcome_code
 from status_grpc.cli.json_forms import time_text
-from status_grpc.cli.output import aside, local_time, on_terminal, write_csv, write_json, write_table
+from status_grpc.cli.output import (
+    Cell,
+    ColoredText,
+    aside,
+    local_time,
+    on_terminal,
+    write_csv,
+    write_json,
+    write_table,
+)
 from status_grpc.cli.parameters import format_option, lang_option
+from status_grpc.cli.pipe_reader import ends_without_reader
 from status_grpc.cli.reading import read_history
 from status_grpc.cli.texts import message_in, printable
 from status_grpc.domain.errors import DeadlineExceeded
-from status_grpc.domain.events import ErrorDetail, JsonObject, TraceEvent
+from status_grpc.domain.events import ErrorDetail, JsonObject, Outcome, TraceEvent, TraceEventStatus, TraceStatus
 from status_grpc.domain.limits import TRACE_ERROR_TEXT_LENGTH
 from status_grpc.domain.traces import Trace
 
@@ -108,7 +118,8 @@ def _wait(client: StatusClient, trace_id: str | None, s3_path: str | None, timeo
     if on_terminal():
         aside(f"Waiting for the end of {printable(trace_id or s3_path or '')} ...")
     try:
-        return client.wait(trace_id or "", s3_path=s3_path or "", timeout=timeout, on_reconnect=explain)
+        with ends_without_reader():
+            return client.wait(trace_id or "", s3_path=s3_path or "", timeout=timeout, on_reconnect=explain)
     except DeadlineExceeded:
         if timeout is None:
             raise
@@ -152,14 +163,18 @@ def _history_row(event: TraceEvent, lang: str) -> JsonObject:
 
 
 def _as_table(titles: dict[str, str], rows: list[JsonObject], _: bool) -> None:
-    write_table(list(titles.values()), [[_cell(name, row[name]) for name in titles] for row in rows])
+    write_table(list(titles.values()), [[_cell(name, row) for name in titles] for row in rows])
 
 
-def _cell(name: str, value: Any) -> str | list[str]:
+def _cell(name: str, row: JsonObject) -> Cell:
+    value = row[name]
     if isinstance(value, bool):
         return "Yes" if value else "No"
+    if name == "trace_event_status":
+        return _status_cell(value, is_end=row["trace_status"] is TraceStatus.FINISHED)
     if name.endswith("_time") and value != "N/A":
-        return local_time(value)
+        # Without an offset, as the older command prints it.
+        return local_time(value)[:19]
     if name != "errors":
         return str(value)
     mark = "- " if len(value) > 1 else ""
@@ -168,6 +183,13 @@ def _cell(name: str, value: Any) -> str | list[str]:
         for text in value
         for first, line in enumerate(wrap(printable(text), _ERROR_COLUMNS) or [""])
     ]
+
+
+def _status_cell(status: TraceEventStatus, *, is_end: bool) -> Cell:
+    """Return the cell of a status. Only an end that is OK is green."""
+    if status is TraceEventStatus.FAILED:
+        return ColoredText(status, Outcome.FAILED)
+    return ColoredText(status, Outcome.OK) if is_end else str(status)
 
 
 def _as_json(_: dict[str, str], rows: list[JsonObject], single: bool) -> None:

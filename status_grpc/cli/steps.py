@@ -6,15 +6,17 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 
-from status_grpc.domain.events import TraceEvent, TraceEventStatus, TraceStatus
+from status_grpc.domain.events import Outcome, TraceEvent
 
 
 class StepState(Enum):
     """How far a step has come."""
 
     RUNNING = "running"
-    OK = "OK"
-    FAILED = "FAILED"
+    #: It began, and its end was not reported: it has no step_id, or the trace ended first.
+    OPEN = "open"
+    OK = "ok"
+    FAILED = "failed"
 
 
 @dataclass(slots=True)
@@ -34,7 +36,7 @@ class Steps:
     """Folds events into steps, in the order in which the steps were first heard of.
 
     Events of one step_id are one step, which runs until one of them has an end or failed. Any other event is a step by
-    itself: it reports something that is over.
+    itself: it reports something that is over, or starts the trace.
     """
 
     def __init__(self) -> None:
@@ -56,18 +58,17 @@ class Steps:
         if event.errors or event.exception:
             step.reports.append(event)
 
-    def end(self) -> None:
-        """Note that no step runs on: the trace is done."""
+    def end(self, outcome: Outcome) -> None:
+        """Close the steps that still run when the trace ends with this outcome."""
         for step in self.all:
-            if step.state is StepState.RUNNING:
-                step.state = StepState.OK
+            if step.state in (StepState.RUNNING, StepState.OPEN):
+                step.state = StepState.OK if outcome is Outcome.OK else StepState.OPEN
 
 
 def _state(event: TraceEvent) -> StepState:
-    if event.trace_event_status is TraceEventStatus.FAILED:
-        return StepState.FAILED
-    is_over = event.end_time is not None or event.duration is not None or event.trace_status is TraceStatus.FINISHED
-    return StepState.OK if is_over or not event.step_id else StepState.RUNNING
+    if event.outcome is Outcome.RUNNING and not event.step_id:
+        return StepState.OPEN
+    return StepState(event.outcome.value)
 
 
 def _took(event: TraceEvent, step: Step) -> timedelta | None:

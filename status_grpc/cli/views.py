@@ -10,7 +10,7 @@ from status_grpc.cli.exits import outage
 from status_grpc.cli.json_forms import event_object, trace_object
 from status_grpc.cli.output import aside, bold, colored, local_time_exact, write, write_json
 from status_grpc.cli.texts import pad, printable
-from status_grpc.cli.wording import reason, said, span, state
+from status_grpc.cli.wording import said, span, state, why
 from status_grpc.domain.errors import StreamTooOld
 from status_grpc.domain.events import JsonObject, TraceEvent
 from status_grpc.domain.traces import Trace
@@ -77,17 +77,17 @@ class Lines(View):
         super().event(event)
         what = " ".join(printable(part) for part in (event.component, event.operation) if part)
         took = "" if event.duration is None else f" in {span(event.duration)}"
-        why = said(event, self._language)
-        outcome = colored(event.trace_event_status, pad(event.trace_event_status, 6))
+        words = said(event, self._language)
+        outcome = colored(event.outcome, pad(event.outcome, 7))
         write(
             f"{local_time_exact(event.record_time)}  {event.sequence:>3}  {pad(event.trace_status, 8)}  {outcome}  "
-            f"{what}{took}{': ' if why else ''}{why}"
+            f"{what}{took}{': ' if words else ''}{words}"
         )
 
     def end(self, trace: Trace) -> None:
         """Show how the trace ended."""
-        write(f"{bold(printable(trace.trace_id))} {colored(trace.trace_event_status, state(trace))}")
-        for line in reason(trace, self._language):
+        write(f"{bold(printable(trace.trace_id))} {colored(trace.outcome, state(trace))}")
+        for line in why(trace, self._language):
             write(f"  {line}")
 
 

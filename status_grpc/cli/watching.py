@@ -13,6 +13,7 @@ from status_grpc.cli.exits import INTERRUPTED, TIMEOUT, CommandFailed, outcome_c
 from status_grpc.cli.json_forms import time_text
 from status_grpc.cli.output import aside, on_terminal
 from status_grpc.cli.parameters import format_option, lang_option, time_option
+from status_grpc.cli.pipe_reader import ends_without_reader
 from status_grpc.cli.texts import printable
 from status_grpc.cli.views import Json, JsonLines, Lines, View
 from status_grpc.domain.errors import DeadlineExceeded
@@ -69,8 +70,9 @@ def watch(
     )
     try:
         with view.showing(), follow:
-            for event in follow:
-                view.event(event)
+            with ends_without_reader():
+                for event in follow:
+                    view.event(event)
             view.end(follow.finished_trace)
         return outcome_code(follow.finished_trace)
     except DeadlineExceeded:

@@ -7,14 +7,28 @@ from datetime import timedelta
 from itertools import groupby
 
 from status_grpc.cli.texts import message_in, printable
-from status_grpc.domain.events import ErrorDetail, TraceEvent, TraceEventStatus
+from status_grpc.domain.events import ErrorDetail, Outcome, TraceEvent, TraceStatus
 from status_grpc.domain.traces import Failure, ReportedError, Trace
 
+#: What errors are called that are not the reason of a failure.
+ON_THE_WAY = "Reported on the way"
 
-def reason(trace: Trace, language: str = "en") -> list[str]:
-    """Return why the trace's current run failed, one sentence for each who says something about it.
 
-    A run that has not failed has a reason too when errors were reported; without any the list is empty.
+def why(trace: Trace, language: str = "en") -> list[str]:
+    """Return the lines that explain the end of the trace.
+
+    Of a failed trace they are the reason, of any other what was reported on the way.
+    """
+    lines = reports(trace, language)
+    if trace.outcome is Outcome.FAILED or not lines:
+        return lines
+    return [f"{ON_THE_WAY}:", *(f"  {line}" for line in lines)]
+
+
+def reports(trace: Trace, language: str = "en") -> list[str]:
+    """Return what components reported in the current run, one sentence each.
+
+    These sentences are the reason only if the run failed. Without errors the list is empty.
     """
     lines = []
     for (component, _), group in groupby(trace.errors, key=_reporter):
@@ -63,8 +77,25 @@ def state(trace: Trace) -> str:
     if not trace.done:
         return f"not finished{run}, last heard from {printable(trace.component)}"
     took = "" if trace.finish_time is None else f" after {span(trace.finish_time - trace.create_time)}"
-    verb = "failed" if trace.trace_event_status is TraceEventStatus.FAILED else "finished OK"
+    verb = "failed" if trace.outcome is Outcome.FAILED else "finished OK"
     return f"{verb}{took}{run}"
+
+
+def late_end(trace: Trace, event: TraceEvent) -> str:
+    """Return a sentence about an end that was reported after the end.
+
+    Empty: the event is no end, or is the one that ended its run.
+    """
+    if event.trace_status is not TraceStatus.FINISHED or not trace.done or event.run != trace.run:
+        return ""
+    # What is recorded in one transaction has one time: the other fields tell two such ends apart.
+    its_end = (trace.finish_time, trace.trace_event_status, trace.component, trace.operation)
+    if its_end == (event.record_time, event.trace_event_status, event.component, event.operation):
+        return ""
+    return (
+        f"Trace {printable(trace.trace_id)} had ended before: event {event.sequence} is recorded and does not change "
+        f"that it {state(trace)}."
+    )
 
 
 def span(duration: timedelta) -> str:

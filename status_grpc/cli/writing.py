@@ -17,6 +17,7 @@ from status_grpc.cli.json_forms import event_object, trace_object
 from status_grpc.cli.output import aside, colored, on_terminal, write, write_json
 from status_grpc.cli.parameters import format_option, time_option
 from status_grpc.cli.texts import printable
+from status_grpc.cli.wording import late_end
 from status_grpc.client.retrying import NotConnected
 from status_grpc.domain.errors import DeadlineExceeded, Unavailable
 from status_grpc.domain.events import EventDraft
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from status_grpc.client.values import Written
 
 
-_expire_option = time_option("--expire-time", text="When the trace ends as FAILED if it has not ended.")
+_expire_option = time_option(
+    "--expire-time", text="When the trace ends as FAILED if it has not ended, such as 2h.", direction="future"
+)
 
 
 @click.command()
@@ -105,13 +108,15 @@ def update(
     draft = _complete(draft_of(**event), trace_id)
     with _repeatable(draft):
         written = client.update(draft, expected_sequence=expected_sequence, new_run=new_run, expire_time=expire_time)
+    if too_late := late_end(written.trace, written.event):
+        aside(too_late)
     if form == "json":
         _write_written(written)
         return OK
     recorded = written.event
     write(
         f"event {recorded.sequence} of {printable(recorded.trace_id)}: "
-        f"{recorded.trace_status} {colored(recorded.trace_event_status)}"
+        f"{recorded.trace_status} {colored(recorded.outcome, recorded.trace_event_status)}"
     )
     return OK
 

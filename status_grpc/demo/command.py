@@ -22,9 +22,9 @@ from status_grpc.cli.ending import NAME
 from status_grpc.cli.exits import FAILED, OK, CommandFailed
 from status_grpc.cli.output import bold, colored, dim, write
 from status_grpc.cli.texts import pad
-from status_grpc.cli.wording import error_texts, reason, span, state
+from status_grpc.cli.wording import error_texts, reports, span, state
 from status_grpc.domain.errors import StatusError
-from status_grpc.domain.events import TraceEvent, TraceEventStatus, TraceStatus
+from status_grpc.domain.events import Outcome, TraceEvent, TraceStatus
 from status_grpc.domain.traces import Trace
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _follow_uploads(platform: Platform) -> int:
             found += [f"upload {number}: {finding}" for finding in findings]
     write()
     for finding in found:
-        write(colored("FAILED", f"Not as it should be: {finding}"))
+        write(colored(Outcome.FAILED, f"Not as it should be: {finding}"))
     if not found:
         write(f"All {count} events arrived once and in order, and both uploads ended as they should.")
         write(_next_step())
@@ -186,18 +186,18 @@ def _print_as_it_happens(follow: Follow) -> list[TraceEvent]:
 
 def _write_event(event: TraceEvent, elapsed: float) -> None:
     what = f"{pad(event.component, 19)}  {pad(_happening(event), 21)}"
-    write(f"  {elapsed:5.2f} s  {event.sequence}  {what}  {colored(event.trace_event_status)}")
+    write(f"  {elapsed:5.2f} s  {event.sequence}  {what}  {colored(event.outcome)}")
     for error in event.errors:
         write(f"{' ' * 14}{error_texts([error], 'en')}")
 
 
 def _write_end(trace: Trace) -> None:
-    write(f"  {bold('The trace')} {colored(trace.trace_event_status, state(trace))}.")
-    if trace.trace_event_status is not TraceEventStatus.FAILED:
+    write(f"  {bold('The trace')} {colored(trace.outcome, state(trace))}.")
+    if trace.outcome is not Outcome.FAILED:
         return
     write("  Its last event says only FAILED; the trace knows why, in every language that was reported:")
     for language in ("en", "nb"):
-        for sentence in reason(trace, language):
+        for sentence in reports(trace, language):
             write(f"    {dim(language)}  {sentence}")
 
 

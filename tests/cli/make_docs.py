@@ -81,7 +81,10 @@ def _screens() -> list[str]:
             screens += [f"```text\n{view.shown()}\n```\n", "At its end, which stays on the screen:\n"]
     assert trace is not None
     view.end(trace)
-    return [*screens, f"```text\n{view.shown()}\n```"]
+    marks = (
+        "\n`•` is what was reported without an end; it becomes `✓` when the trace finishes OK. `!` is OK with errors."
+    )
+    return [*screens, f"```text\n{view.shown()}\n```", marks]
 
 
 def _events() -> list[TraceEvent]:

@@ -61,7 +61,7 @@ def test_asked_wrongly(cli, command, words):
         ["watch", "a", "--new-only"],
         ["watch", "--by-path", "a", "--after", "1"],
         ["status", "a", "--timeout", "1"],
-        ["list", "--created-after", "yesterday"],
+        ["list", "--created-after", "last week"],
         ["nope"],
     ],
 )

@@ -44,8 +44,8 @@ def test_a_table_tells_where_a_file_comes_from(cli, lake):
     run = cli("lineage", f"{lake}/table")
     assert run.code == 0
     _, wrote, read = (re.split(r"\s{2,}", line) for line in run.out.splitlines())
-    assert (wrote[0], wrote[2], wrote[3], wrote[-1]) == ("1", "wrote", f"{lake}/table", "FAILED")
-    assert (read[0], read[2], read[3], read[4], read[6]) == ("2", "read", f"{lake}/raw.csv", "v1", "FAILED")
+    assert (wrote[0], wrote[2], wrote[3], wrote[-1]) == ("1", "wrote", f"{lake}/table", "failed")
+    assert (read[0], read[2], read[3], read[4], read[6]) == ("2", "read", f"{lake}/raw.csv", "v1", "failed")
 
 
 def test_json_tells_what_a_trace_made_and_who_read_it(cli, lake):

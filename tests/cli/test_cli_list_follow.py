@@ -59,7 +59,7 @@ def test_lines_for_people(cli: CommandLine, traces: Traces):
     with following(cli.environment, "--user", user) as process:
         trace_id = traces.create(user=user, domain_id="bike \x1b[31mtrips")
         shown = line(process)
-    assert shown[19:] == f"  STARTED   OK      {trace_id}  dataset  bike \\x1b[31mtrips  data-uploader\n"
+    assert shown[25:] == f"  STARTED   running  {trace_id}  dataset  bike \\x1b[31mtrips  data-uploader\n"
 
 
 def test_a_restart_of_the_server_is_visible_and_loses_nothing(clean_environment: dict[str, str], tmp_path: Path):

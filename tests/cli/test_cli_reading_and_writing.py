@@ -65,6 +65,7 @@ def test_what_flags_say_is_recorded(cli):
         "end_time": "2026-01-31T11:00:01.500000Z",
         "trace_status": "CONTINUE",
         "trace_event_status": "FAILED",
+        "outcome": "failed",
         "user": "kari",
         "component": "s3-writer",
         "operation": "copy",
@@ -108,7 +109,7 @@ def test_get_tells_the_reason_in_the_nearest_language(cli, failed_trace):
     run = cli("get", failed_trace, "--lang", "nn-NO")
     assert run.code == 0
     assert "csv-validator said: Rad 3 har ingen pris; Feil to\n" in run.out
-    assert "validate   CONTINUE  OK       0.25 s  Rad 3 har ingen pris; Feil to\n" in run.out
+    assert "validate   CONTINUE  ok       0.25 s  Rad 3 har ingen pris; Feil to\n" in run.out
     assert "csv-validator said: Row 3 has no price; Feil to\n" in cli("get", failed_trace, STATUS_GRPC_LANG="de").out
 
 

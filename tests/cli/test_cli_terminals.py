@@ -28,9 +28,9 @@ def failed(traces) -> str:
     return trace_id
 
 
-@pytest.mark.parametrize("command", ["status", "get"])
-def test_colors_are_for_terminals_that_want_them(cli, failed, command):
-    red = "\x1b[31mFAILED"
+@pytest.mark.parametrize(("command", "word"), [("status", "FAILED"), ("get", "failed")])
+def test_colors_are_for_terminals_that_want_them(cli, failed, command, word):
+    red = f"\x1b[31m{word}"
     assert red in on_terminal(cli, command, failed).output
     assert "\x1b" not in on_terminal(cli, command, failed, NO_COLOR="1").output
     assert "\x1b" not in on_terminal(cli, command, failed, TERM="dumb").output

@@ -61,7 +61,7 @@ def test_the_steps_of_a_trace_are_shown_in_place(cli, traces):
         trace_id,
         "dataset d/1",
         "raw/trips.csv",
-        "✓  data-uploader  upload",
+        "•  data-uploader  upload",
         "!  csv-validator  validate       1.5 s",
         "     Rad 3 har ingen pris",
         "✗  state-machine",
@@ -115,11 +115,11 @@ def test_through_a_pipe_each_event_is_a_line_as_it_comes(cli, traces):
     trace_id = traces.create(operation="upload")
     with watching(cli, trace_id) as process:
         assert process.stdout is not None
-        assert process.stdout.readline().endswith("  1  STARTED   OK      data-uploader upload\n")
+        assert process.stdout.readline().endswith("  1  STARTED   running  data-uploader upload\n")
         traces.update(trace_id, component="csv-validator", operation="validate", errors=[ERROR])
-        assert process.stdout.readline().endswith("CONTINUE  OK      csv-validator validate: Row 3 has no price\n")
+        assert process.stdout.readline().endswith("CONTINUE  ok       csv-validator validate: Row 3 has no price\n")
         traces.finish(trace_id, TraceEventStatus.FAILED)
-        assert process.stdout.readline().endswith("FINISHED  FAILED  state-machine\n")
+        assert process.stdout.readline().endswith("FINISHED  failed   state-machine\n")
         assert process.stdout.readline().startswith(f"{trace_id} failed after ")
         assert process.stdout.readline() == "  csv-validator said: Row 3 has no price\n"
         assert process.wait() == 1

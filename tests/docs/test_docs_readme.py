@@ -43,6 +43,8 @@ def test_the_commands(address, environment, tmp_path):
     for line in (
         ": CONTINUE OK",
         ": FINISHED FAILED",
+        "  1  STARTED   running  data-uploader upload",
+        "  3  FINISHED  failed   state-machine",
         "csv-validator said: Row 3 has no price",
         "exit code 1",
         '"firstFailure": {',

@@ -139,7 +139,7 @@ def _lines(cell: Cell) -> list[str]:
 
 
 def _styled(line: str, cell: Cell, columns: int = 0) -> str:
-    """Return a line of the cell in its color, padded to the columns."""
+    """Return a line of the cell, colored and padded."""
     spaces = " " * (columns - width(line))
     if line and isinstance(cell, Outcome | ColoredText):
         line = colored(cell if isinstance(cell, Outcome) else cell.outcome, line)

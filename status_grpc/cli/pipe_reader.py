@@ -1,4 +1,4 @@
-"""The reader of standard output: a command that waits ends as soon as its reader is gone."""
+"""Ends a waiting command as soon as its output has no reader."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from status_grpc.cli.exits import BROKEN_PIPE, UNREAD
 
 @contextmanager
 def ends_without_reader() -> Iterator[None]:
-    """Context manager for waiting, which ends the process when the pipe of standard output has no reader any more.
+    """Context manager that ends the process when standard output loses its reader.
 
-    Without it the end of the reader is seen when something is written, and that may be hours later.
+    A write would notice it too, and the next write may be hours away.
     """
     output = _pipe()
     if output is None:
@@ -32,7 +32,7 @@ def ends_without_reader() -> Iterator[None]:
 
 
 def _pipe() -> int | None:
-    """Return the descriptor of standard output if it is a pipe or a socket that can be polled."""
+    """Return the descriptor of standard output if it is a pipe or socket."""
     if not hasattr(select, "poll"):
         return None
     try:
@@ -44,7 +44,7 @@ def _pipe() -> int | None:
 
 
 class _Watch:
-    """Waits for the end of the reader in a thread of its own."""
+    """Waits in a thread of its own until the reader is gone."""
 
     def __init__(self, output: int) -> None:
         self._output = output
@@ -59,8 +59,8 @@ class _Watch:
         with self._lock:
             if self._stopped:
                 return
-            # The main thread may be in a call that no exception ends. There is nothing to clean up: nobody reads what
-            # is still in the buffer, and the server notices the end of the connection.
+            # The main thread may be in a call that no exception ends. There is nothing to clean up: what is still
+            # in the buffer has no reader, and the server notices the end of the connection.
             with suppress(OSError, ValueError):
                 sys.stderr.write(f"Error: {UNREAD}\n")
                 sys.stderr.flush()

@@ -186,7 +186,7 @@ def _cell(name: str, row: JsonObject) -> Cell:
 
 
 def _status_cell(status: TraceEventStatus, *, is_end: bool) -> Cell:
-    """Return the cell of a status. Only an end that is OK is green."""
+    """Return the cell of a status, green only for a good end."""
     if status is TraceEventStatus.FAILED:
         return ColoredText(status, Outcome.FAILED)
     return ColoredText(status, Outcome.OK) if is_end else str(status)

@@ -59,7 +59,7 @@ class Steps:
             step.reports.append(event)
 
     def end(self, outcome: Outcome) -> None:
-        """Close the steps that still run when the trace ends with this outcome."""
+        """Close the steps that still run when the trace ends."""
         for step in self.all:
             if step.state in (StepState.RUNNING, StepState.OPEN):
                 step.state = StepState.OK if outcome is Outcome.OK else StepState.OPEN

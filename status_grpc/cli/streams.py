@@ -1,4 +1,4 @@
-"""Standard streams that the command was started without: /dev/null takes their place."""
+"""Replaces closed standard streams by /dev/null."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 
 
 def open_missing_streams() -> None:
-    """Open /dev/null for each of the descriptors 0, 1 and 2 that is closed (`>&-`, `<&-`).
+    """Open /dev/null for each closed standard stream (`>&-`, `<&-`).
 
     Call it before anything opens a file or a socket, which would get the number of a closed stream.
     """

@@ -1,4 +1,7 @@
-"""The times that options take: ISO 8601, and words such as yesterday, 15m or 2h ago."""
+"""Parser of the times that options take.
+
+It reads ISO 8601, and words such as yesterday, 15m or 2h ago.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ def read_time(text: str, *, direction: Direction = "past", now: datetime | None 
 
 
 def _named(words: str, direction: Direction, now: datetime) -> datetime | None:
-    """Return the time that is said in words; None if these are none of the words."""
+    """Return the time that the words name, None if they name no time."""
     if words == "now":
         return now
     if words in _DAYS:

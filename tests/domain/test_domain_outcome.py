@@ -1,4 +1,4 @@
-"""The outcome of traces and events, and the failures that a good end leaves behind."""
+"""The outcome of traces and events."""
 
 from __future__ import annotations
 

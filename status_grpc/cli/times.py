@@ -26,7 +26,7 @@ _DAYS = {"yesterday": -1, "today": 0, "tomorrow": 1}
 
 
 def read_time(text: str, *, direction: Direction = "past", now: datetime | None = None) -> datetime:
-    """Return the time that a text names, in UTC.
+    """Return the time that a text names, with its offset.
 
     A time without an offset is UTC. today, yesterday and tomorrow begin at midnight by this machine's clock, which is
     the one that times are printed by. `direction`: whether 15m is before or after now.
@@ -37,7 +37,8 @@ def read_time(text: str, *, direction: Direction = "past", now: datetime | None 
         time = _named(words, direction, now or datetime.now(UTC))
         if time is None:
             time = datetime.fromisoformat(text.strip())
-        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+        # Not converted to UTC: at the edges of the calendar that overflows, and the client says which years it takes.
+        return time if time.tzinfo else time.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise ValueError(_FORMS.format(meaning=_MEANINGS[direction])) from None
 

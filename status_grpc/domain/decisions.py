@@ -132,7 +132,8 @@ class Deciding:
                 case Beat():
                     return self._beat(command, now)
         except StatusError as error:
-            return error
+            # An error that is a value holds no frames: with those that hold it, it would make a reference cycle.
+            return error.with_traceback(None)
 
     def _create(self, command: CreateTrace, now: datetime) -> Decision:
         trace = self.traces.get(command.trace_id)

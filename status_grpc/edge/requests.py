@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from tracestatus.v1 import status_service_pb2 as pb
 from tracestatus.v1 import trace_pb2
@@ -20,8 +22,11 @@ from status_grpc.service.traces import Creation, Update
 from status_grpc.storage.listing import TraceFilter
 from status_grpc.wire.events import decode_draft, decode_trace_event_status, decode_trace_status
 from status_grpc.wire.lineage import decode_direction
+from status_grpc.wire.parsing import Malformed, parser
 from status_grpc.wire.times import decode_duration, decode_time
 from status_grpc.wire.tokens import read_page_token
+
+M = TypeVar("M", bound=Message)
 
 _DEFAULT_PAGE, _LARGEST_PAGE = 100, 1000
 _DEFAULT_LISTING, _LARGEST_LISTING = 50, 500
@@ -85,6 +90,11 @@ class Requests:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._rules = DraftRules(limits)
+
+    def parser(self, kind: type[M]) -> Callable[[bytes], M | Malformed[M]]:
+        """Return what parses the requests of one type, within the limits. It does not raise."""
+        most_entries = {"requests": self._limits.batch_items} if kind is pb.BatchUpdateRequest else None
+        return parser(kind, most_entries)
 
     def create(self, request: pb.CreateRequest) -> Creation:
         """Return the first event, with the trace id it shall have (if any), and the trace's expire_time."""

@@ -1,8 +1,8 @@
-"""Connects the servicer's methods to gRPC, with deserializers that never raise."""
+"""The handlers of all methods, with deserializers that never raise."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
@@ -11,7 +11,9 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from tracestatus.v1 import status_service_pb2 as pb
 
+from status_grpc.edge.requests import Requests
 from status_grpc.rpc.servicer import StatusServicer
+from status_grpc.rpc.wrapping import Handler
 from status_grpc.wire.parsing import later, parser
 
 #: The two names of reflection speak the same messages; older clients know only the first.
@@ -20,11 +22,12 @@ REFLECTION_NAMES = ("grpc.reflection.v1alpha.ServerReflection", "grpc.reflection
 SERVICE_NAME: str = pb.DESCRIPTOR.services_by_name["StatusService"].full_name
 
 
-def status_service_handler(servicer: StatusServicer) -> grpc.GenericRpcHandler:
-    """Return the handler of tracestatus.v1.StatusService."""
+def status_handlers(servicer: StatusServicer, requests: Requests) -> dict[str, Handler]:
+    """Return the handlers of tracestatus.v1.StatusService by full method name."""
+    parser = requests.parser
     deserializers: dict[str, Callable[[bytes], Any]] = {
-        "Create": later(pb.CreateRequest),
-        "Update": later(pb.UpdateRequest),
+        "Create": later(parser(pb.CreateRequest)),
+        "Update": later(parser(pb.UpdateRequest)),
         "BatchUpdate": parser(pb.BatchUpdateRequest),
         "Heartbeat": parser(pb.HeartbeatRequest),
         "GetTrace": parser(pb.GetTraceRequest),
@@ -33,7 +36,7 @@ def status_service_handler(servicer: StatusServicer) -> grpc.GenericRpcHandler:
         "ListTraces": parser(pb.ListTracesRequest),
         "GetLineage": parser(pb.GetLineageRequest),
     }
-    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+    handlers: dict[str, Handler] = {
         name: grpc.unary_unary_rpc_method_handler(getattr(servicer, name), request_deserializer=deserializer)
         for name, deserializer in deserializers.items()
     }
@@ -41,11 +44,14 @@ def status_service_handler(servicer: StatusServicer) -> grpc.GenericRpcHandler:
         servicer.StreamTrace,
         request_deserializer=parser(pb.StreamTraceRequest),
     )
-    return grpc.method_handlers_generic_handler(SERVICE_NAME, handlers)
+    return _named(SERVICE_NAME, handlers)
 
 
-def standard_handlers(health: Any) -> list[grpc.GenericRpcHandler]:
-    """Return the handlers of grpc.health.v1 and of reflection, which explain all services of this server."""
+def standard_handlers(health: Any) -> dict[str, Handler]:
+    """Return the handlers of grpc.health.v1 and of reflection by full method name.
+
+    Reflection explains all services of this server.
+    """
     health_name: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
     # Reflection is listed by the one of its names whose description exists in Python.
     names = (SERVICE_NAME, health_name, REFLECTION_NAMES[0])
@@ -67,13 +73,14 @@ def standard_handlers(health: Any) -> list[grpc.GenericRpcHandler]:
         request_deserializer=_reflection_request,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
-    return [
-        grpc.method_handlers_generic_handler(health_name, checks),
-        *(
-            grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": explanation})
-            for name in REFLECTION_NAMES
-        ),
-    ]
+    handlers = _named(health_name, checks)
+    for name in REFLECTION_NAMES:
+        handlers |= _named(name, {"ServerReflectionInfo": explanation})
+    return handlers
+
+
+def _named(service: str, handlers: Mapping[str, Handler]) -> dict[str, Handler]:
+    return {f"/{service}/{method}": handler for method, handler in handlers.items()}
 
 
 def _reflection_request(data: bytes) -> reflection_pb2.ServerReflectionRequest:

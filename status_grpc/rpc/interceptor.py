@@ -8,12 +8,12 @@ from time import perf_counter
 from typing import Any
 
 import grpc
+from grpc_interceptor.server import AsyncServerInterceptor
 
 from status_grpc.domain.errors import Draining, InvalidArgument, StatusError
-from status_grpc.edge.incidents import log_failed, trace_id_of, unforeseen
+from status_grpc.edge.incidents import forget_frames, log_failed, trace_id_of, unforeseen
 from status_grpc.edge.observing import CallObserver
 from status_grpc.rpc.handlers import SERVICE_NAME
-from status_grpc.rpc.wrapping import MethodInterceptor
 from status_grpc.wire.errors import DETAILS_KEY, encode_error
 from status_grpc.wire.parsing import Malformed
 
@@ -25,11 +25,10 @@ _GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
 _CLOSE_TO_DEADLINE = 0.05
 
 
-class CallInterceptor(MethodInterceptor):
+class CallInterceptor(AsyncServerInterceptor):
     """Runs a call and translates how it ended. Nothing ends as UNKNOWN, and no internal text leaves the server."""
 
     def __init__(self, observer: CallObserver | None = None) -> None:
-        super().__init__()
         self._observer = observer
         #: Whether new calls to the service are refused, health checks and reflection aside.
         self.draining = False
@@ -41,7 +40,7 @@ class CallInterceptor(MethodInterceptor):
         context: grpc.aio.ServicerContext[Any, Any],
         method_name: str,
     ) -> Any:
-        """Run the call; abort it with the error's code and details when one is raised."""
+        """Run the call; end it with the code and details of the error that is raised."""
         observer = self._observer
         if observer is None or not method_name.startswith(_SERVICE_PREFIX):
             return await self._run(method, request_or_iterator, context, method_name)
@@ -51,11 +50,8 @@ class CallInterceptor(MethodInterceptor):
         code = "CANCELLED"
         try:
             result = await self._run(method, request_or_iterator, context, method_name)
-            code = "OK"
+            code = code_of(context)
             return result
-        except grpc.aio.AbortError:
-            code = code_of_abort(context)
-            raise
         except asyncio.CancelledError:
             code = code_of_cancel(context)
             raise
@@ -78,22 +74,35 @@ class CallInterceptor(MethodInterceptor):
             if hasattr(result, "__aiter__"):
                 return result  # the reflection and health services, which are not ours
             return await result
-        except StatusError as raised:
-            error = raised
-        except (asyncio.CancelledError, grpc.aio.AbortError):
+        except StatusError as error:
+            return _refuse(context, error, method_name, request_or_iterator)
+        except asyncio.CancelledError:
             raise
         except Exception as failure:
             if context.done():
                 # The client is gone: what failed is the writing to it.
                 raise asyncio.CancelledError from failure
-            error = unforeseen(failure, method_name, trace_id=trace_id_of(request_or_iterator))
-        log_failed(error, method_name, trace_id_of(request_or_iterator))
-        await _abort(context, error)
+            internal = unforeseen(failure, method_name, trace_id=trace_id_of(request_or_iterator))
+            return _refuse(context, internal, method_name, request_or_iterator)
 
 
-def code_of_abort(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    """Return the name of the code that the call was aborted with."""
-    code: Any = context.code()  # as it was given: a code, or its number
+def _refuse(context: grpc.aio.ServicerContext[Any, Any], error: StatusError, method: str, request: Any) -> bytes:
+    """Log the error, set it as the call's status, and return the empty answer.
+
+    `context.abort` would raise, and leave a reference cycle that keeps the request until the next garbage collection.
+    """
+    log_failed(error, method, trace_id_of(request))
+    forget_frames(error)
+    status = encode_error(error)
+    context.set_trailing_metadata(((DETAILS_KEY, status.SerializeToString()),))
+    context.set_code(_GRPC_CODES[status.code])
+    context.set_details(status.message)
+    return b""
+
+
+def code_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """Return the name of the code of a call whose handler has returned."""
+    code: Any = context.code()  # a code, its number, or 0 where none was set
     return code.name if isinstance(code, grpc.StatusCode) else _GRPC_CODES[int(code)].name
 
 

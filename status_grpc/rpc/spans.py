@@ -7,21 +7,20 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
+from grpc_interceptor.server import AsyncServerInterceptor
 
 from status_grpc.edge.incidents import trace_id_of
 from status_grpc.edge.spans import CallSpans, set_code
 from status_grpc.rpc.handlers import SERVICE_NAME
-from status_grpc.rpc.interceptor import code_of_abort, code_of_cancel
-from status_grpc.rpc.wrapping import MethodInterceptor
+from status_grpc.rpc.interceptor import code_of, code_of_cancel
 
 _SERVICE_PREFIX = f"/{SERVICE_NAME}/"
 
 
-class SpanInterceptor(MethodInterceptor):
+class SpanInterceptor(AsyncServerInterceptor):
     """Goes around all other interceptors: an error has become a status by then."""
 
     def __init__(self, spans: CallSpans) -> None:
-        super().__init__()
         self._spans = spans
 
     async def intercept(
@@ -43,13 +42,10 @@ class SpanInterceptor(MethodInterceptor):
         with self._spans.around(method_name[1:], headers, attributes) as span:
             try:
                 result = await _to_the_end(method(request_or_iterator, context), context)
-            except grpc.aio.AbortError:
-                set_code(span, code_of_abort(context))
-                raise
             except asyncio.CancelledError:
                 set_code(span, code_of_cancel(context))
                 raise
-            set_code(span, "OK")
+            set_code(span, code_of(context))
             return result
 
 

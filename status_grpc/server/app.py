@@ -15,11 +15,13 @@ from status_grpc.domain.decisions import Command, Decision
 from status_grpc.domain.errors import Unavailable
 from status_grpc.edge.calls import StatusCalls
 from status_grpc.edge.requests import Requests
-from status_grpc.rpc.handlers import standard_handlers, status_service_handler
+from status_grpc.rpc.handlers import standard_handlers, status_handlers
 from status_grpc.rpc.health import Health
 from status_grpc.rpc.interceptor import CallInterceptor
 from status_grpc.rpc.servicer import StatusServicer
+from status_grpc.rpc.wrapping import MethodTable, intercepted
 from status_grpc.server.logs import say_draining, say_listening
+from status_grpc.server.memory import MemoryTrimmer
 from status_grpc.server.opening import database_of, prepare, prepare_patiently
 from status_grpc.server.ports import refused, why_refused
 from status_grpc.server.settings import Settings, SettingsError, is_socket
@@ -89,17 +91,15 @@ class StatusServer:
                 most_followers_per_caller=settings.max_streams_per_caller,
             ),
         )
+        self._memory = MemoryTrimmer()
         self._expiry = Expiry(self._store, traces, every_seconds=settings.expiry_check_seconds)
         self._health = Health(self._ping, every_seconds=_HEALTH_SECONDS)
         requests = Requests(limits)
         calls = StatusCalls(traces, self._following, Lineage(LineageStore(self._database)), requests)
         servicer = StatusServicer(calls, write_timeout_seconds=settings.write_timeout_seconds)
         self._interceptor = CallInterceptor(self._watching.metrics)
-        interceptors = [*self._watching.interceptors(), self._interceptor]
-        self._grpc = grpc.aio.server(interceptors=interceptors, options=_server_options(settings, shares_ports))
-        self._grpc.add_generic_rpc_handlers(
-            (status_service_handler(servicer), *standard_handlers(self._health.servicer))
-        )
+        self._handlers = status_handlers(servicer, requests) | standard_handlers(self._health.servicer)
+        self._grpc = grpc.aio.server(options=_server_options(settings, shares_ports))
         self._http = None if settings.http is None else self._http_server(traces, calls, requests)
         self._watching.look_at(
             writer=self._writer,
@@ -184,7 +184,10 @@ class StatusServer:
 
     async def _listen(self) -> None:
         """Begin to answer calls."""
+        handlers = await intercepted(self._handlers, [*self._watching.interceptors(), self._interceptor])
+        self._grpc.add_generic_rpc_handlers((MethodTable(handlers),))
         self._writer.start()
+        self._memory.start()
         await self._health.start()
         await self._grpc.start()
         if self._http is not None:
@@ -244,6 +247,7 @@ class StatusServer:
         await self._hints.close()
         await self._lanes.close()
         await self._database.close()
+        await self._memory.close()
         await self._watching.close()
 
     async def _ping(self) -> None:
@@ -270,6 +274,7 @@ def _server_options(settings: Settings, shares_ports: bool) -> list[tuple[str, i
         # Beyond a thousand calls that wait to begin gRPC cancels some at random; our own queue refuses with a reason.
         ("grpc.server.max_pending_requests", 100_000),
         ("grpc.server.max_pending_requests_hard_limit", 200_000),
+        ("grpc.max_concurrent_streams", settings.max_connection_streams),
         ("grpc.max_receive_message_length", settings.max_request_bytes),
         # Together with the client's keepalive of 30 s: a dead peer is noticed, and no ping is taken for an attack.
         ("grpc.keepalive_time_ms", 30_000),

@@ -125,8 +125,11 @@ class Settings(BaseSettings):
     stream_seconds: float = Field(
         900.0, gt=0, description="How long a stream lives, about; clients resume on whatever replica answers. Seconds."
     )
-    max_streams: int = Field(10_000, gt=0, description="How many streams and waits this server serves at once.")
-    max_streams_per_caller: int = Field(10_000, gt=0, description="The same for one caller's address.")
+    max_streams: int = Field(20_000, gt=0, description="How many streams and waits this server serves at once.")
+    max_streams_per_caller: int = Field(5_000, gt=0, description="The same for one caller's address.")
+    max_connection_streams: int = Field(
+        100, gt=0, description="How many calls one gRPC connection may have open at once; further calls wait."
+    )
     write_timeout_seconds: float = Field(
         60.0, gt=0, description="How long a stream waits for a client that does not read, in seconds."
     )

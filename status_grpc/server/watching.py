@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import grpc
 import structlog
+from grpc_interceptor.server import AsyncServerInterceptor
 
 from status_grpc.domain.addresses import split_host_port
 from status_grpc.domain.decisions import Decision
@@ -45,7 +45,7 @@ class Watching:
         if self.metrics is not None:
             self.metrics.look_at(writer=writer, following=following, feeds=feeds, database=database, health=health)
 
-    def interceptors(self) -> list[grpc.aio.ServerInterceptor]:
+    def interceptors(self) -> list[AsyncServerInterceptor]:
         """Return what goes around all other interceptors of calls."""
         if self._telemetry is None:
             return []

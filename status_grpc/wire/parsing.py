@@ -7,7 +7,7 @@ The wire format is that of https://protobuf.dev/programming-guides/encoding/.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar, cast
@@ -16,6 +16,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from status_grpc.domain.errors import FieldViolation, InvalidArgument
+from status_grpc.wire.weighing import LIGHT_BYTES, weigh
 
 M = TypeVar("M", bound=Message)
 
@@ -33,15 +34,24 @@ class Malformed(Generic[M]):
     violation: FieldViolation
 
 
-def parser(kind: type[M]) -> Callable[[bytes], M | Malformed[M]]:
-    """Return the deserializer for requests of this type."""
+def parser(kind: type[M], most_entries: Mapping[str, int] | None = None) -> Callable[[bytes], M | Malformed[M]]:
+    """Return the deserializer for requests of this type.
+
+    `most_entries` limits repeated fields of the request, by name. Large requests are weighed before they are parsed.
+    """
     parse: Callable[[bytes], M] = kind.FromString
+    descriptor = cast(Descriptor, kind.DESCRIPTOR)
+    limits = {descriptor.fields_by_name[name].number: most for name, most in (most_entries or {}).items()}
 
     def deserialize(data: bytes) -> M | Malformed[M]:
+        if len(data) > LIGHT_BYTES:
+            violation = weigh(data, descriptor, limits)
+            if violation is not None:
+                return Malformed(violation)
         try:
             return parse(data)
         except DecodeError:
-            return Malformed(_diagnose(data, cast(Descriptor, kind.DESCRIPTOR)))
+            return Malformed(_diagnose(data, descriptor))
 
     return deserialize
 
@@ -68,9 +78,9 @@ class Unparsed(Generic[M]):
         return message
 
 
-def later(kind: type[M]) -> Callable[[bytes], Unparsed[M]]:
-    """Return the deserializer for requests of this type that leaves them unparsed."""
-    return partial(Unparsed, parse=parser(kind))
+def later(parse: Callable[[bytes], M | Malformed[M]]) -> Callable[[bytes], Unparsed[M]]:
+    """Return the deserializer that leaves requests to be parsed by `parse` later."""
+    return partial(Unparsed, parse=parse)
 
 
 class _Bad(Exception):

@@ -148,7 +148,7 @@ def test_framing_is_what_protobuf_writes(size: int) -> None:
 
 def test_a_request_that_is_left_unparsed_is_the_same_message_at_every_look() -> None:
     request = pb.UpdateRequest(event=trace_pb2.TraceEvent(trace_id="t", component="c"), new_run=True)
-    unparsed = later(pb.UpdateRequest)(request.SerializeToString())
+    unparsed = later(parser(pb.UpdateRequest))(request.SerializeToString())
     assert unparsed.size == request.ByteSize()
     first = unparsed.message()
     assert first == request
@@ -158,7 +158,7 @@ def test_a_request_that_is_left_unparsed_is_the_same_message_at_every_look() -> 
 
 def test_a_request_that_is_left_unparsed_says_what_is_wrong_when_it_is_looked_at() -> None:
     event = embedded(1, b"\xff")
-    unparsed = later(pb.UpdateRequest)(embedded(1, event))
+    unparsed = later(parser(pb.UpdateRequest))(embedded(1, event))
     with pytest.raises(InvalidArgument) as raised:
         unparsed.message()
     assert [violation.field for violation in raised.value.violations] == ["event.trace_id"]
@@ -167,4 +167,4 @@ def test_a_request_that_is_left_unparsed_says_what_is_wrong_when_it_is_looked_at
 
 def test_the_trace_of_a_request_that_is_left_unparsed_is_known() -> None:
     request = pb.UpdateRequest(event=trace_pb2.TraceEvent(trace_id="of-this-trace"))
-    assert trace_id_of(later(pb.UpdateRequest)(request.SerializeToString())) == "of-this-trace"
+    assert trace_id_of(later(parser(pb.UpdateRequest))(request.SerializeToString())) == "of-this-trace"

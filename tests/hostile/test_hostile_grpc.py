@@ -1,0 +1,93 @@
+"""What a stranger can send to the gRPC port: it neither takes the server down nor disturbs those who call meanwhile.
+
+The bars are those of docs/operations.md. Latencies are asserted by `make hostile` only.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import grpc
+import pytest
+from bystander import Bystander
+from conftest import MEASURED, Peak, Victim
+from tracestatus.v1 import status_service_pb2 as pb
+
+HERE = Path(__file__).parent
+REFUSED_REQUESTS = 100
+
+
+def attack(name: str, victim: Victim, connections: int, seconds: float) -> int:
+    """Run an attack in a process of its own; return how many streams it has opened."""
+    command = [sys.executable, str(HERE / "http2_attacks.py"), name, victim.address, str(connections), str(seconds)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout)
+
+
+def assert_undisturbed(bystander: Bystander, worst: float) -> None:
+    assert not bystander.seen.failures
+    assert bystander.seen.calls
+    print(f"worst calls of the bystander, in seconds: {bystander.seen.worst}")
+    if MEASURED:
+        assert max(bystander.seen.worst.values()) < worst
+
+
+@pytest.mark.parametrize("connections", [1, 8])
+def test_rapid_reset_costs_no_memory_and_disturbs_nobody(victim: Victim, connections: int) -> None:
+    with Peak(victim) as peak, Bystander(victim.address, victim.url) as bystander:
+        streams = attack("rapid_reset", victim, connections, 3)
+    print(f"{streams} streams; memory grew by {peak.growth:.0f} MB")
+    assert streams > 1_000
+    assert peak.growth < 100
+    assert_undisturbed(bystander, 0.15)
+    assert len(victim.log_lines()) < 50
+
+
+def test_header_bomb_is_bounded_and_its_memory_comes_back(victim: Victim) -> None:
+    with Peak(victim) as peak, Bystander(victim.address, victim.url) as bystander:
+        streams = attack("header_bomb", victim, 1, 2)
+    print(f"{streams} streams; memory grew by {peak.growth:.0f} MB")
+    assert streams > 100
+    assert peak.growth < 300
+    assert victim.comes_back(100)
+    assert_undisturbed(bystander, 0.5)
+    assert len(victim.log_lines()) < 50
+
+
+def test_refused_requests_leave_no_memory_behind(victim: Victim) -> None:
+    request = b"\x0a\x00" * 2_000_000
+    with grpc.insecure_channel(victim.address) as channel:
+        call = channel.unary_unary("/tracestatus.v1.StatusService/BatchUpdate", request_serializer=None)
+        with Bystander(victim.address, victim.url) as bystander:
+            for _ in range(REFUSED_REQUESTS):
+                with pytest.raises(grpc.RpcError) as refused:
+                    call(request, timeout=60)
+                assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+                assert "requests: has more than 1000 entries" in refused.value.details()
+    print(f"memory grew by {victim.growth():.0f} MB")
+    assert victim.comes_back(150)
+    assert_undisturbed(bystander, 0.5)
+
+
+def test_one_connection_waits_for_its_hundredth_call_to_end(victim: Victim) -> None:
+    with grpc.insecure_channel(victim.address) as channel:
+        stream = channel.unary_stream(
+            "/tracestatus.v1.StatusService/StreamTrace",
+            request_serializer=pb.StreamTraceRequest.SerializeToString,
+            response_deserializer=pb.StreamTraceResponse.FromString,
+        )
+        request = pb.StreamTraceRequest(trace_id="not-yet", wait_for_trace=True)
+        open_streams = [stream(request, timeout=60) for _ in range(100)]
+        for one in open_streams:
+            assert next(one).HasField("checkpoint")
+        waiting = stream(request, timeout=60)
+        # The connection is full: nothing is answered until another call on it ends.
+        get = channel.unary_unary("/tracestatus.v1.StatusService/GetTrace", request_serializer=None)
+        with pytest.raises(grpc.RpcError) as silent:
+            get(b"", timeout=1)
+        assert silent.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        open_streams[0].cancel()
+        assert next(waiting).HasField("checkpoint")
+        for one in [*open_streams, waiting]:
+            one.cancel()

@@ -54,7 +54,7 @@ class CheckedRequests:
             return
         except ClientDisconnect:
             return
-        caller.set(caller_of(Request(scope)))
+        caller.set(caller_of(Request(scope), self._edge))
         try:
             sending = bounded(send, self._edge.write_timeout_seconds)
             await self._app(scope, _replayed(body, receive), sending)

@@ -12,6 +12,7 @@ from status_grpc.domain.events import EventDraft
 from status_grpc.domain.limits import Limits
 from status_grpc.edge.calls import StatusCalls
 from status_grpc.edge.requests import Requests
+from status_grpc.http.connections import TrustedProxies
 from status_grpc.http.upstream import Upstream
 from status_grpc.service.following import Following
 from status_grpc.service.traces import Traces
@@ -61,6 +62,8 @@ class Edge:
     write_timeout_seconds: float
     #: Room for the large bodies of requests that have not arrived in full, in bytes.
     body_room: Room = field(default_factory=lambda: Room(64 * 1024 * 1024))
+    #: Whose X-Forwarded-For names the caller.
+    proxies: TrustedProxies = field(default_factory=TrustedProxies)
     #: The older service, for traces that only it knows.
     upstream: Upstream | None = None
 
@@ -74,9 +77,10 @@ def with_size(edge: Edge, draft: EventDraft) -> EventDraft:
     return draft
 
 
-def caller_of(connection: HTTPConnection) -> str:
-    """Return who calls, as far as limits are concerned: the peer's address without its port.
+def caller_of(connection: HTTPConnection, edge: Edge) -> str:
+    """Return the caller's address, as far as limits are concerned: the peer's, or what a trusted proxy says.
 
     The one place of this edge that says so, as `rpc.servicer.caller_of` is of the other.
     """
-    return connection.client.host if connection.client else ""
+    peer = connection.client.host if connection.client else ""
+    return edge.proxies.caller(peer, connection.headers.getlist("x-forwarded-for"))

@@ -110,7 +110,7 @@ class _Events:
         fields, last_id = _fields(request), _last_id(request)
         try:
             wanted = _wanted(_resumed(fields, last_id) if last_id else fields)
-            items = self._edge.calls.follow(wanted, caller=caller_of(request))
+            items = self._edge.calls.follow(wanted, caller=caller_of(request, self._edge))
             await stack.enter_async_context(aclosing(items))
             # What is wrong shows before the answer begins, so that its status can say so.
             first = await anext(items)

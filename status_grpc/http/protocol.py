@@ -11,15 +11,19 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from status_grpc.http.edge import HEAD_TOO_LARGE
+from status_grpc.http.connections import Place
+from status_grpc.http.edge import HEAD_BYTES, HEAD_TOO_LARGE
+from status_grpc.http.framing import StrictConnection
 from status_grpc.http.streaming import ABORT
 
 
 class Protocol(H11Protocol):
     """One connection. `request_seconds`: how long the head of a request may take to arrive."""
 
-    def __init__(self, *args: Any, request_seconds: float, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, request_seconds: float, place: Place, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.conn = StrictConnection(h11.SERVER, HEAD_BYTES)
+        self._place = place
         self._request_seconds = request_seconds
         self._timer: asyncio.TimerHandle | None = None
 
@@ -43,6 +47,7 @@ class Protocol(H11Protocol):
         """Forget the connection."""
         super().connection_lost(exc)
         self._stop_timer()
+        self._place.give_up()
 
     def _set_timer(self) -> None:
         """Let the time run while something is awaited that no application waits for."""

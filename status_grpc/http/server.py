@@ -1,19 +1,22 @@
-"""Runs the HTTP edge on a port of its own, in the event loop of the server, until it is told to stop."""
+"""Serves an ASGI application on a port, in the event loop of the server, until it is told to stop."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import ssl
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol as TypingProtocol
 
 import uvicorn
+from starlette.types import Receive, Scope, Send
 
-from status_grpc.http.app import HttpApp
-from status_grpc.http.edge import HEAD_BYTES
+from status_grpc.http.connections import ConnectionLimits, Place, TrustedProxies
+from status_grpc.http.listener import Listener
 from status_grpc.http.protocol import Protocol
 
 #: A kept connection that is idle lives for so long, in seconds: longer than clients keep theirs, so that a request
@@ -21,22 +24,39 @@ from status_grpc.http.protocol import Protocol
 _KEEP_ALIVE_SECONDS = 75
 
 
+class App(TypingProtocol):
+    """What is served."""
+
+    draining: bool
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+
+    async def close(self) -> None:
+        """Let go of what requests have needed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostingSettings:
+    """How connections are served."""
+
+    #: How long the head of a request may take to arrive, in seconds.
+    request_seconds: float
+    most_connections: int
+    most_connections_per_address: int
+    proxies: TrustedProxies = field(default_factory=TrustedProxies)
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    client_ca: Path | None = None
+
+
 class HttpServer:
     """A uvicorn server that leaves the signals to others."""
 
-    def __init__(
-        self,
-        app: HttpApp,
-        *,
-        request_seconds: float,
-        tls_cert: Path | None = None,
-        tls_key: Path | None = None,
-        client_ca: Path | None = None,
-    ) -> None:
+    def __init__(self, app: App, settings: HostingSettings) -> None:
         self._app = app
         self._config = uvicorn.Config(
             app,
-            http=partial(Protocol, request_seconds=request_seconds),  # type: ignore[arg-type]  # called like a class
             ws="none",
             lifespan="off",
             log_config=None,
@@ -44,13 +64,12 @@ class HttpServer:
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            h11_max_incomplete_event_size=HEAD_BYTES,
-            ssl_certfile=tls_cert,
-            ssl_keyfile=tls_key,
-            ssl_ca_certs=None if client_ca is None else str(client_ca),
-            ssl_cert_reqs=ssl.CERT_NONE if client_ca is None else ssl.CERT_REQUIRED,
+            ssl_certfile=settings.tls_cert,
+            ssl_keyfile=settings.tls_key,
+            ssl_ca_certs=None if settings.client_ca is None else str(settings.client_ca),
+            ssl_cert_reqs=ssl.CERT_NONE if settings.client_ca is None else ssl.CERT_REQUIRED,
         )
-        self._server = _Server(self._config)
+        self._server = _Server(self._config, settings)
         self._task: asyncio.Task[None] | None = None
         self._socket: socket.socket | None = None
 
@@ -64,6 +83,7 @@ class HttpServer:
         self._socket = socket.create_server(
             (host, port),
             family=socket.AF_INET6 if ipv6 else socket.AF_INET,
+            backlog=self._config.backlog,
             dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
             reuse_port=shared,
         )
@@ -97,13 +117,28 @@ class HttpServer:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, settings: HostingSettings) -> None:
         super().__init__(config)
+        self._settings = settings
         self.listening = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say so."""
-        await super().startup(sockets)
+        """Accept connections by a listener of ours, which has limits."""
+        settings = self._settings
+        limits = ConnectionLimits(settings.most_connections, settings.most_connections_per_address, settings.proxies)
+        new_protocol = functools.partial(
+            Protocol,
+            config=self.config,
+            server_state=self.server_state,
+            app_state={},
+            request_seconds=settings.request_seconds,
+        )
+
+        def accepted(place: Place) -> asyncio.Protocol:
+            return new_protocol(place=place)
+
+        self.servers = [Listener(each, accepted, limits, tls=self.config.ssl) for each in sockets or ()]  # type: ignore[misc]
+        self.started = True
         self.listening.set()
 
     @contextlib.contextmanager

@@ -20,6 +20,7 @@ from status_grpc.rpc.health import Health
 from status_grpc.rpc.interceptor import CallInterceptor
 from status_grpc.rpc.servicer import StatusServicer
 from status_grpc.rpc.wrapping import MethodTable, intercepted
+from status_grpc.server.descriptors import connections_for_each, raise_descriptor_limit
 from status_grpc.server.logs import say_draining, say_listening
 from status_grpc.server.memory import MemoryTrimmer
 from status_grpc.server.opening import database_of, prepare, prepare_patiently
@@ -48,6 +49,8 @@ _HEALTH_SECONDS = 2.0
 #: The share of the drain in which the ends of streams are spread; the rest is for the last of them to be read.
 _SPREAD_OF_DRAIN = 0.8
 _REFUSING_SECONDS = 0.25
+#: How long TLS, or the first frames of a connection, may take.
+_HANDSHAKE_MILLISECONDS = 5_000
 
 assert error_details_pb2.DESCRIPTOR  # in the descriptor pool, so that reflection can explain the details of errors
 
@@ -99,7 +102,9 @@ class StatusServer:
         servicer = StatusServicer(calls, write_timeout_seconds=settings.write_timeout_seconds)
         self._interceptor = CallInterceptor(self._watching.metrics)
         self._handlers = status_handlers(servicer, requests) | standard_handlers(self._health.servicer)
-        self._grpc = grpc.aio.server(options=_server_options(settings, shares_ports))
+        edges = 1 if settings.http is None else 2
+        self._most_connections = connections_for_each(settings.max_connections, edges, raise_descriptor_limit())
+        self._grpc = grpc.aio.server(options=_server_options(settings, self._most_connections, shares_ports))
         self._http = None if settings.http is None else self._http_server(traces, calls, requests)
         self._watching.look_at(
             writer=self._writer,
@@ -117,14 +122,17 @@ class StatusServer:
     def _http_server(self, traces: Traces, calls: StatusCalls, requests: Requests) -> HttpServer:
         try:
             from status_grpc.http.app import HttpApp
+            from status_grpc.http.connections import TrustedProxies
             from status_grpc.http.edge import Edge
-            from status_grpc.http.server import HttpServer
+            from status_grpc.http.server import HostingSettings, HttpServer
             from status_grpc.http.upstream import Upstream
         except ImportError as error:
             sentence = f"--http: {error.name} is missing: install HTTP with pip install 'status-grpc[http]'"
             raise SettingsError(sentence) from None
         settings = self._settings
+        proxies = TrustedProxies.parse(settings.trusted_proxies)
         edge = Edge(
+            proxies=proxies,
             traces=traces,
             following=self._following,
             calls=calls,
@@ -139,10 +147,15 @@ class StatusServer:
         origins = [origin.strip() for origin in settings.http_origins.split(",")]
         return HttpServer(
             HttpApp(edge, prefix=settings.http_prefix or "", origins=origins, around=self._watching.around_requests()),
-            request_seconds=settings.http_request_seconds,
-            tls_cert=settings.tls_cert,
-            tls_key=settings.tls_key,
-            client_ca=settings.tls_client_ca,
+            HostingSettings(
+                request_seconds=settings.http_request_seconds,
+                most_connections=self._most_connections,
+                most_connections_per_address=settings.max_http_connections_per_address,
+                proxies=proxies,
+                tls_cert=settings.tls_cert,
+                tls_key=settings.tls_key,
+                client_ca=settings.tls_client_ca,
+            ),
         )
 
     async def start(self) -> list[str]:
@@ -267,14 +280,19 @@ class StatusServer:
         return decisions
 
 
-def _server_options(settings: Settings, shares_ports: bool) -> list[tuple[str, int]]:
+def _server_options(settings: Settings, most_connections: int, shares_ports: bool) -> list[tuple[str, int]]:
     return [
         # Two servers on one port by mistake would each get half of the calls.
         ("grpc.so_reuseport", int(shares_ports)),
-        # Beyond a thousand calls that wait to begin gRPC cancels some at random; our own queue refuses with a reason.
-        ("grpc.server.max_pending_requests", 100_000),
-        ("grpc.server.max_pending_requests_hard_limit", 200_000),
+        # For all addresses together. The connection beyond it is closed, a health check's as well.
+        ("grpc.max_allowed_incoming_connections", most_connections),
         ("grpc.max_concurrent_streams", settings.max_connection_streams),
+        # Beyond so many calls that wait to begin gRPC cancels some at random; our own queue refuses with a reason. An
+        # honest burst of all followers at once must fit.
+        ("grpc.server.max_pending_requests", 2 * settings.max_streams),
+        ("grpc.server.max_pending_requests_hard_limit", 4 * settings.max_streams),
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MILLISECONDS),
+        ("grpc.max_connection_idle_ms", int(settings.connection_idle_seconds * 1000)),
         ("grpc.max_receive_message_length", settings.max_request_bytes),
         # Together with the client's keepalive of 30 s: a dead peer is noticed, and no ping is taken for an attack.
         ("grpc.keepalive_time_ms", 30_000),

@@ -127,6 +127,21 @@ class Settings(BaseSettings):
     )
     max_streams: int = Field(20_000, gt=0, description="How many streams and waits this server serves at once.")
     max_streams_per_caller: int = Field(5_000, gt=0, description="The same for one caller's address.")
+    max_connections: int = Field(
+        10_000,
+        gt=0,
+        description="How many connections gRPC and HTTP may have each; fewer if the limit of open files is lower.",
+    )
+    max_http_connections_per_address: int = Field(
+        1_000, gt=0, description="How many HTTP connections one address may have, unless it is a trusted proxy."
+    )
+    connection_idle_seconds: float = Field(
+        600.0, gt=0, description="How long a gRPC connection without calls stays open, in seconds."
+    )
+    trusted_proxies: str = Field(
+        "",
+        description="Addresses or networks of proxies whose X-Forwarded-For names the caller, with commas between.",
+    )
     max_connection_streams: int = Field(
         100, gt=0, description="How many calls one gRPC connection may have open at once; further calls wait."
     )
@@ -172,6 +187,14 @@ class Settings(BaseSettings):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1")
         return limits
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        for part in value.split(","):
+            if part.strip():
+                ipaddress.ip_network(part.strip())
+        return value
 
     @field_validator("listen", "http", "metrics")
     @classmethod

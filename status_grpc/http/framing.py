@@ -1,0 +1,41 @@
+"""Refuses requests whose length two readers might see differently (RFC 9112, sections 2.2, 6.1 and 6.3).
+
+A proxy in front that reads such a request otherwise would take a part of its body for another request.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import h11
+
+_BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
+_LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:([^\r\n]*)", re.IGNORECASE)
+_CODING = re.compile(rb"\r\ntransfer-encoding[ \t]*:", re.IGNORECASE)
+
+
+def framing_fault(head: bytes) -> str | None:
+    """Return what is wrong with the framing of a request, given its head, or what has arrived of it."""
+    if _BARE_LINE_FEED.search(head):
+        return "a line of the head ends without a carriage return"
+    lengths = _LENGTH.findall(head)
+    if len(lengths) > 1 or any(b"," in length for length in lengths):
+        return "Content-Length is given more than once"
+    if lengths and _CODING.search(head):
+        return "Content-Length and Transfer-Encoding are both given"
+    return None
+
+
+class StrictConnection(h11.Connection):
+    """A connection that refuses such requests; h11 itself takes them."""
+
+    def next_event(self) -> Any:
+        """Return the next event. Raises h11.RemoteProtocolError."""
+        if self.their_state is h11.IDLE:
+            # One copy of what has arrived, at most a head of 32 KiB and a chunk of the body.
+            head, _, _ = self.trailing_data[0].partition(b"\r\n\r\n")
+            fault = framing_fault(head)
+            if fault is not None:
+                raise h11.RemoteProtocolError(fault)
+        return super().next_event()

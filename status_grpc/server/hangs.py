@@ -1,0 +1,38 @@
+"""Which workers hang: their event loops have not run for a while, although their processes live."""
+
+from __future__ import annotations
+
+#: A supervisor that looks later than it should has slept itself, by so many times its interval.
+_OVERSLEPT = 2.0
+
+
+class HangDetector:
+    """Compares the last pulse of each worker with monotonic time, and forgives what this process slept itself.
+
+    A machine that was suspended, or a supervisor that was stopped, has seen no pulses either: the gap between two looks
+    is added to every worker's last pulse.
+    """
+
+    def __init__(self, hang_seconds: float, *, look_seconds: float) -> None:
+        """Workers may be silent for `hang_seconds`. `hanging` is called every `look_seconds`."""
+        self._hang_seconds = hang_seconds
+        self._look_seconds = look_seconds
+        self._pulses: dict[int, float] = {}
+        self._looked: float | None = None
+
+    def pulsed(self, worker: int, now: float) -> None:
+        """Note a pulse; the first one begins the watch."""
+        self._pulses[worker] = now
+
+    def forget(self, worker: int) -> None:
+        """Stop watching a worker, which ended or begins anew."""
+        self._pulses.pop(worker, None)
+
+    def hanging(self, now: float) -> dict[int, float]:
+        """Return the workers that hang, and for how many seconds each has been silent."""
+        if self._looked is not None:
+            slept = now - self._looked
+            if slept > self._look_seconds * _OVERSLEPT:
+                self._pulses = {worker: pulse + slept for worker, pulse in self._pulses.items()}
+        self._looked = now
+        return {worker: now - pulse for worker, pulse in self._pulses.items() if now - pulse > self._hang_seconds}

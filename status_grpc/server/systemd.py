@@ -1,0 +1,40 @@
+"""Tells systemd how the service is, by the protocol of sd_notify(3)."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+
+class SystemdNotifier:
+    """Sends states to the socket in NOTIFY_SOCKET; does nothing without one."""
+
+    def __init__(self) -> None:
+        # Not for child processes: what they say would be taken for ours.
+        address = os.environ.pop("NOTIFY_SOCKET", "")
+        self._wants_pulse = bool(os.environ.pop("WATCHDOG_USEC", ""))
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if address else None
+        if self._socket is not None:
+            self._socket.setblocking(False)
+
+    def ready(self) -> None:
+        """Say that calls are answered."""
+        self._send(b"READY=1")
+
+    def pulse(self) -> None:
+        """Say that the service gets on, if the unit has a WatchdogSec."""
+        if self._wants_pulse:
+            self._send(b"WATCHDOG=1")
+
+    def stopping(self) -> None:
+        """Say that the service drains."""
+        self._send(b"STOPPING=1")
+
+    def _send(self, state: bytes) -> None:
+        if self._socket is None:
+            return
+        try:
+            self._socket.sendto(state, self._address)
+        except OSError:
+            pass  # systemd is away or busy; the next pulse comes in a second

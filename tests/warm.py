@@ -31,7 +31,7 @@ _FORKING.set_forkserver_preload(
         "status_grpc.client",
         "status_grpc.server.app",
         "status_grpc.server.main",
-        "status_grpc.http.server",
+        "status_grpc.http.hosting.server",
         "alembic.command",
         "uvloop",
     ]

@@ -17,10 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from status_grpc.domain.errors import Draining, StatusError
 from status_grpc.edge.incidents import unforeseen
 from status_grpc.http.connect import connect_routes
-from status_grpc.http.edge import HEAD_BYTES, HEAD_TOO_LARGE, Edge
+from status_grpc.http.edge import Edge
 from status_grpc.http.errors import http_refusal, on_http_error, on_status_error, refusal
 from status_grpc.http.events import come_back, event_routes, wants_events
 from status_grpc.http.health import health_routes
+from status_grpc.http.hosting.framing import HEAD_BYTES, HEAD_TOO_LARGE
 from status_grpc.http.openlineage import lineage_routes
 from status_grpc.http.status import status_routes
 

@@ -12,15 +12,11 @@ from status_grpc.domain.events import EventDraft
 from status_grpc.domain.limits import Limits
 from status_grpc.edge.calls import StatusCalls
 from status_grpc.edge.requests import Requests
-from status_grpc.http.connections import TrustedProxies
+from status_grpc.http.hosting.connections import TrustedProxies
 from status_grpc.http.upstream import Upstream
 from status_grpc.service.following import Following
 from status_grpc.service.traces import Traces
 from status_grpc.wire.events import with_message
-
-#: How large the head of a request may be, in bytes.
-HEAD_BYTES = 32 * 1024
-HEAD_TOO_LARGE = "the head of the request is too large"
 
 
 @dataclass(slots=True)

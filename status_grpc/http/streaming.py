@@ -11,11 +11,9 @@ from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from status_grpc.domain.errors import SlowReader
+from status_grpc.http.hosting.protocol import ABORT
 
 log = structlog.get_logger(__name__)
-
-#: The key of an ASGI scope's state under which the connection's `abort` is: closing would wait for the client to read.
-ABORT = "abort_connection"
 
 #: Proxies that gather an answer before they hand it on (nginx) are told not to.
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

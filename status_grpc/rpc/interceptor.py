@@ -76,7 +76,7 @@ class CallInterceptor(AsyncServerInterceptor):
             return await result
         except StatusError as error:
             return _refuse(context, error, method_name, request_or_iterator)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, grpc.aio.AbortError):  # health and reflection abort
             raise
         except Exception as failure:
             if context.done():
@@ -102,8 +102,8 @@ def _refuse(context: grpc.aio.ServicerContext[Any, Any], error: StatusError, met
 
 def code_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
     """Return the name of the code of a call whose handler has returned."""
-    code: Any = context.code()  # a code, its number, or 0 where none was set
-    return code.name if isinstance(code, grpc.StatusCode) else _GRPC_CODES[int(code)].name
+    code: grpc.StatusCode | None = context.code()
+    return "OK" if code is None else code.name
 
 
 def code_of_cancel(context: grpc.aio.ServicerContext[Any, Any]) -> str:

@@ -41,7 +41,7 @@ from status_grpc.storage.lineage import LineageStore
 from status_grpc.storage.store import Store
 
 if TYPE_CHECKING:
-    from status_grpc.http.server import HttpServer
+    from status_grpc.http.hosting.server import HttpServer
 
 log = structlog.get_logger(__name__)
 
@@ -122,9 +122,9 @@ class StatusServer:
     def _http_server(self, traces: Traces, calls: StatusCalls, requests: Requests) -> HttpServer:
         try:
             from status_grpc.http.app import HttpApp
-            from status_grpc.http.connections import TrustedProxies
             from status_grpc.http.edge import Edge
-            from status_grpc.http.server import HostingSettings, HttpServer
+            from status_grpc.http.hosting.connections import TrustedProxies
+            from status_grpc.http.hosting.server import HostingSettings, HttpServer
             from status_grpc.http.upstream import Upstream
         except ImportError as error:
             sentence = f"--http: {error.name} is missing: install HTTP with pip install 'status-grpc[http]'"
@@ -150,7 +150,10 @@ class StatusServer:
             HostingSettings(
                 request_seconds=settings.http_request_seconds,
                 most_connections=self._most_connections,
-                most_connections_per_address=settings.max_http_connections_per_address,
+                # One address never has all of them, however few there are.
+                most_connections_per_address=min(
+                    settings.max_http_connections_per_address, self._most_connections // 2
+                ),
                 proxies=proxies,
                 tls_cert=settings.tls_cert,
                 tls_key=settings.tls_key,
@@ -167,7 +170,8 @@ class StatusServer:
         """
         settings = self._settings
         credentials = None if settings.tls_cert is None else server_credentials(settings)
-        self._watching.start()  # first of all: it tells how it is while the database is away
+        # First of all: it tells how it is while the database is away.
+        await self._watching.start(lambda: self._health.ready)
         listening = [self._bind(credentials)]
         if self._http is not None:
             listening.append(self._bind_http(self._http))

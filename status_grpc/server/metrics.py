@@ -7,10 +7,7 @@ asks: it costs nothing until then.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING
-from wsgiref.simple_server import WSGIServer
 
 import grpc
 from prometheus_client import (
@@ -21,7 +18,6 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
-    start_http_server,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -101,7 +97,6 @@ class Metrics:
         self._repeated = Counter(
             "status_grpc_events_repeated", "Writes that had been stored before, and were recognised.", registry=registry
         )
-        self._http: tuple[WSGIServer, Thread] | None = None
 
     def began(self, method: str) -> None:
         """Note that a call has begun."""
@@ -136,32 +131,9 @@ class Metrics:
         """From now on read these whenever somebody asks."""
         self.registry.register(_Looking(writer, following, feeds, database, health))
 
-    def serve(
-        self, host: str, port: int, *, cert: Path | None = None, key: Path | None = None, client_ca: Path | None = None
-    ) -> int:
-        """Answer whoever asks, in a thread of its own; return the port. Raises OSError when it is taken."""
-        self._http = start_http_server(
-            port,
-            host,
-            self.registry,
-            certfile=None if cert is None else str(cert),
-            keyfile=None if key is None else str(key),
-            client_cafile=None if client_ca is None else str(client_ca),
-            client_auth_required=client_ca is not None,
-        )
-        return self._http[0].server_port
-
-    def close(self) -> None:
-        """Answer no more."""
-        if self._http is not None:
-            server, thread = self._http
-            server.shutdown()
-            server.server_close()
-            thread.join()
-
 
 class _Looking(Collector):
-    """Reads the state of the server's parts; in the thread of who asks, so it only looks at numbers."""
+    """Reads the state of the server's parts, for each answer anew."""
 
     def __init__(
         self, writer: GroupCommit, following: Following, feeds: Feeds, database: Database, health: Health

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -11,7 +11,10 @@ from grpc_interceptor.server import AsyncServerInterceptor
 
 from status_grpc.domain.addresses import split_host_port
 from status_grpc.domain.decisions import Decision
+from status_grpc.http.hosting.server import HostingSettings, HttpServer
 from status_grpc.rpc.health import Health
+from status_grpc.server.descriptors import METRICS_CONNECTIONS
+from status_grpc.server.metrics_app import MetricsApp
 from status_grpc.server.ports import refused
 from status_grpc.server.settings import Settings, SettingsError
 from status_grpc.service.feeds import Feeds
@@ -28,6 +31,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
+#: How long the head of a request for metrics may take to arrive, and a request under way at the end, in seconds.
+_REQUEST_SECONDS = 5.0
+_CLOSE_SECONDS = 1.0
+
+
 class Watching:
     """The metrics and the spans of one server process."""
 
@@ -37,6 +45,7 @@ class Watching:
         #: Observes calls, requests and transactions; None when nobody wants to know.
         self.metrics = None if settings.metrics is None else _new_metrics()
         self._telemetry = _new_telemetry() if settings.otel else None
+        self._server: HttpServer | None = None
 
     def look_at(
         self, *, writer: GroupCommit, following: Following, feeds: Feeds, database: Database, health: Health
@@ -71,29 +80,34 @@ class Watching:
         if self.metrics is not None:
             self.metrics.decided(decisions)
 
-    def start(self) -> None:
+    async def start(self, is_ready: Callable[[], bool]) -> None:
         """Serve the metrics. Raises SettingsError when their address is taken."""
         settings = self._settings
         if self.metrics is None or settings.metrics is None:
             return
         host, port = split_host_port(settings.metrics)
+        hosting = HostingSettings(
+            request_seconds=_REQUEST_SECONDS,
+            most_connections=METRICS_CONNECTIONS,
+            most_connections_per_address=METRICS_CONNECTIONS // 2,
+            tls_cert=settings.tls_cert,
+            tls_key=settings.tls_key,
+            client_ca=settings.tls_client_ca,
+        )
+        self._server = HttpServer(MetricsApp(self.metrics.registry, is_ready), hosting)
         try:
-            bound = self.metrics.serve(
-                host,
-                port,
-                cert=settings.tls_cert,
-                key=settings.tls_key,
-                client_ca=settings.tls_client_ca,
-            )
+            bound = self._server.bind(host, port)
         except OSError as error:
             raise SettingsError(refused("--metrics", settings.metrics, error)) from error
+        await self._server.start()
         log.info("serving metrics", address=f"{settings.metrics.rpartition(':')[0]}:{bound}")
 
     async def close(self) -> None:
         """Serve metrics no more, and send the spans that are left."""
-        for part in (self.metrics, self._telemetry):
-            if part is not None:
-                await asyncio.to_thread(part.close)
+        if self._server is not None:
+            await self._server.stop(_CLOSE_SECONDS)
+        if self._telemetry is not None:
+            await asyncio.to_thread(self._telemetry.close)
 
 
 def _new_metrics() -> Metrics:

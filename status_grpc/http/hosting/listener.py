@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections.abc import Callable
 
-from status_grpc.http.connections import ConnectionLimits, Place
+from status_grpc.http.hosting.connections import ConnectionLimits, Place
 
 #: How long a TLS handshake may take, in seconds.
 HANDSHAKE_SECONDS = 5.0

@@ -10,14 +10,17 @@ import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Protocol as TypingProtocol
 
 import uvicorn
-from starlette.types import Receive, Scope, Send
 
-from status_grpc.http.connections import ConnectionLimits, Place, TrustedProxies
-from status_grpc.http.listener import Listener
-from status_grpc.http.protocol import Protocol
+from status_grpc.http.hosting.connections import ConnectionLimits, Place, TrustedProxies
+from status_grpc.http.hosting.listener import Listener
+from status_grpc.http.hosting.protocol import Protocol
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
 
 #: A kept connection that is idle lives for so long, in seconds: longer than clients keep theirs, so that a request
 #: does not meet a connection that is just being closed.

@@ -10,6 +10,10 @@ from typing import Any
 
 import h11
 
+#: How large the head of a request may be, in bytes.
+HEAD_BYTES = 32 * 1024
+HEAD_TOO_LARGE = "the head of the request is too large"
+
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:([^\r\n]*)", re.IGNORECASE)
 _CODING = re.compile(rb"\r\ntransfer-encoding[ \t]*:", re.IGNORECASE)

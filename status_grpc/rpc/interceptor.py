@@ -11,9 +11,11 @@ import grpc
 from grpc_interceptor.server import AsyncServerInterceptor
 
 from status_grpc.domain.errors import Draining, InvalidArgument, StatusError
+from status_grpc.edge.caller_limits import CallerLimits
 from status_grpc.edge.incidents import forget_frames, log_failed, trace_id_of, unforeseen
 from status_grpc.edge.observing import CallObserver
 from status_grpc.rpc.handlers import SERVICE_NAME
+from status_grpc.rpc.servicer import caller_of
 from status_grpc.wire.errors import DETAILS_KEY, encode_error
 from status_grpc.wire.parsing import Malformed
 
@@ -28,7 +30,8 @@ _CLOSE_TO_DEADLINE = 0.05
 class CallInterceptor(AsyncServerInterceptor):
     """Runs a call and translates how it ended. Nothing ends as UNKNOWN, and no internal text leaves the server."""
 
-    def __init__(self, observer: CallObserver | None = None) -> None:
+    def __init__(self, limits: CallerLimits, observer: CallObserver | None = None) -> None:
+        self._limits = limits
         self._observer = observer
         #: Whether new calls to the service are refused, health checks and reflection aside.
         self.draining = False
@@ -65,9 +68,14 @@ class CallInterceptor(AsyncServerInterceptor):
         context: grpc.aio.ServicerContext[Any, Any],
         method_name: str,
     ) -> Any:
+        caller = None
         try:
-            if self.draining and method_name.startswith(_SERVICE_PREFIX):
-                raise Draining
+            if method_name.startswith(_SERVICE_PREFIX):
+                if self.draining:
+                    raise Draining
+                peer = caller_of(context)
+                self._limits.begin(peer)
+                caller = peer
             if type(request_or_iterator) is Malformed:
                 raise InvalidArgument([request_or_iterator.violation])
             result = method(request_or_iterator, context)
@@ -84,6 +92,9 @@ class CallInterceptor(AsyncServerInterceptor):
                 raise asyncio.CancelledError from failure
             internal = unforeseen(failure, method_name, trace_id=trace_id_of(request_or_iterator))
             return _refuse(context, internal, method_name, request_or_iterator)
+        finally:
+            if caller is not None:
+                self._limits.end(caller)
 
 
 def _refuse(context: grpc.aio.ServicerContext[Any, Any], error: StatusError, method: str, request: Any) -> bytes:

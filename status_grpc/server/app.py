@@ -13,6 +13,7 @@ from google.rpc import error_details_pb2
 from status_grpc.domain.addresses import split_host_port
 from status_grpc.domain.decisions import Command, Decision
 from status_grpc.domain.errors import Unavailable
+from status_grpc.edge.caller_limits import CallerLimits
 from status_grpc.edge.calls import StatusCalls
 from status_grpc.edge.requests import Requests
 from status_grpc.rpc.handlers import standard_handlers, status_handlers
@@ -100,7 +101,7 @@ class StatusServer:
         requests = Requests(limits)
         calls = StatusCalls(traces, self._following, Lineage(LineageStore(self._database)), requests)
         servicer = StatusServicer(calls, write_timeout_seconds=settings.write_timeout_seconds)
-        self._interceptor = CallInterceptor(self._watching.metrics)
+        self._interceptor = CallInterceptor(CallerLimits(settings.max_streams_per_caller), self._watching.metrics)
         self._handlers = status_handlers(servicer, requests) | standard_handlers(self._health.servicer)
         edges = 1 if settings.http is None else 2
         self._most_connections = connections_for_each(settings.max_connections, edges, raise_descriptor_limit())

@@ -126,7 +126,11 @@ class Settings(BaseSettings):
         900.0, gt=0, description="How long a stream lives, about; clients resume on whatever replica answers. Seconds."
     )
     max_streams: int = Field(20_000, gt=0, description="How many streams and waits this server serves at once.")
-    max_streams_per_caller: int = Field(5_000, gt=0, description="The same for one caller's address.")
+    max_streams_per_caller: int = Field(
+        5_000,
+        gt=0,
+        description="How many calls one caller's address may have open at once, streams and waits included.",
+    )
     max_connections: int = Field(
         10_000,
         gt=0,

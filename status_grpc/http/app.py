@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from http import HTTPStatus
 
 from starlette.applications import Starlette
@@ -22,6 +22,7 @@ from status_grpc.http.errors import http_refusal, on_http_error, on_status_error
 from status_grpc.http.events import come_back, event_routes, wants_events
 from status_grpc.http.health import health_routes
 from status_grpc.http.hosting.framing import HEAD_BYTES, HEAD_TOO_LARGE
+from status_grpc.http.hosting.sites import SitePolicy, SiteRefused
 from status_grpc.http.openlineage import lineage_routes
 from status_grpc.http.status import status_routes
 
@@ -36,10 +37,9 @@ _HEALTH_PATHS = ("/healthz", "/readyz")
 class HttpApp:
     """The ASGI application."""
 
-    def __init__(
-        self, edge: Edge, *, prefix: str = "", origins: Sequence[str] = ("*",), around: Sequence[Middleware] = ()
-    ) -> None:
+    def __init__(self, edge: Edge, sites: SitePolicy, *, prefix: str = "", around: Sequence[Middleware] = ()) -> None:
         """`around` goes around every request, outside of what refuses it."""
+        self.sites = sites
         #: Whether new requests are refused, health checks aside.
         self.draining = False
         self._prefix = prefix
@@ -53,14 +53,7 @@ class HttpApp:
                 *lineage_routes(edge),
             ],
             middleware=[
-                Middleware(
-                    CORSMiddleware,
-                    allow_origins=origins,
-                    allow_methods=["*"],
-                    allow_headers=["*"],
-                    expose_headers=_EXPOSED_HEADERS,
-                    max_age=_CORS_SECONDS,
-                ),
+                *_shared_with(sites.origins),
                 *around,
                 Middleware(_Guard, app_of=self),
             ],
@@ -80,8 +73,26 @@ class HttpApp:
         await self._app(scope, receive, send)
 
 
+def _shared_with(origins: Collection[str]) -> list[Middleware]:
+    """Return what lets pages of these origins read answers (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
+    if not origins:
+        return []
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=list(origins),
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=_EXPOSED_HEADERS,
+        max_age=_CORS_SECONDS,
+    )
+    return [cors]
+
+
 class _Guard:
-    """Refuses requests while the server drains, and answers what nobody foresaw with an id of the log's entry."""
+    """Refuses requests of strange pages, and all while the server drains.
+
+    What nobody foresaw is answered with an id of the log's entry.
+    """
 
     def __init__(self, app: ASGIApp, app_of: HttpApp) -> None:
         self._app = app
@@ -118,7 +129,15 @@ class _Guard:
             # Uvicorn refuses a head that is too large only while it waits for more of it.
             error = HTTPException(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, HEAD_TOO_LARGE)
             return http_refusal(scope, error)
-        if self._of.draining and scope["path"] not in _HEALTH_PATHS:
+        if scope["path"] in _HEALTH_PATHS:
+            return None
+        try:
+            self._of.sites.check_host(scope["headers"])
+            self._of.sites.check_origin(scope["method"], scope["headers"])
+        except SiteRefused as error:
+            status = HTTPStatus.MISDIRECTED_REQUEST if error.wrong_host else HTTPStatus.FORBIDDEN
+            return http_refusal(scope, HTTPException(status, str(error)))
+        if self._of.draining:
             return come_back(Draining()) if wants_events(Request(scope)) else refusal(scope, Draining())
         return None
 

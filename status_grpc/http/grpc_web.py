@@ -22,6 +22,7 @@ from status_grpc.domain.errors import (
     DeadlineExceeded,
     FieldViolation,
     InvalidArgument,
+    PermissionDenied,
     ResourceExhausted,
     StatusError,
 )
@@ -55,6 +56,8 @@ def grpc_web_refusal(scope: MutableMapping[str, Any], error: HTTPException) -> R
         return grpc_web_error(scope, DeadlineExceeded(message))
     if error.status_code == HTTPStatus.BAD_REQUEST:
         return grpc_web_error(scope, InvalidArgument([FieldViolation("request", message)]))
+    if error.status_code == HTTPStatus.FORBIDDEN:
+        return grpc_web_error(scope, PermissionDenied(message))
     return _answer(scope, status_pb2.Status(code=Code.UNIMPLEMENTED, message=message))
 
 

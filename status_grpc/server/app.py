@@ -126,6 +126,7 @@ class StatusServer:
             from status_grpc.http.edge import Edge
             from status_grpc.http.hosting.connections import TrustedProxies
             from status_grpc.http.hosting.server import HostingSettings, HttpServer
+            from status_grpc.http.hosting.sites import site_policy
             from status_grpc.http.upstream import Upstream
         except ImportError as error:
             sentence = f"--http: {error.name} is missing: install HTTP with pip install 'status-grpc[http]'"
@@ -145,9 +146,11 @@ class StatusServer:
             write_timeout_seconds=settings.write_timeout_seconds,
             upstream=None if settings.legacy_upstream is None else Upstream(settings.legacy_upstream),
         )
-        origins = [origin.strip() for origin in settings.http_origins.split(",")]
+        assert settings.http is not None
+        listen_host = settings.http.rpartition(":")[0]
+        sites = site_policy(listen_host, settings.http_hosts, settings.http_origins)
         return HttpServer(
-            HttpApp(edge, prefix=settings.http_prefix or "", origins=origins, around=self._watching.around_requests()),
+            HttpApp(edge, sites, prefix=settings.http_prefix or "", around=self._watching.around_requests()),
             HostingSettings(
                 request_seconds=settings.http_request_seconds,
                 most_connections=self._most_connections,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import orjson
 from prometheus_client import CollectorRegistry, make_asgi_app
 
+from status_grpc.http.hosting.sites import SitePolicy, SiteRefused
+
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
@@ -15,9 +17,10 @@ if TYPE_CHECKING:
 class MetricsApp:
     """The ASGI application of the metrics port."""
 
-    def __init__(self, registry: CollectorRegistry, is_ready: Callable[[], bool]) -> None:
+    def __init__(self, registry: CollectorRegistry, sites: SitePolicy, is_ready: Callable[[], bool]) -> None:
         #: Nothing is refused while the server drains: those who ask want to know about just that.
         self.draining = False
+        self._sites = sites
         self._is_ready = is_ready
         self._metrics = make_asgi_app(registry)
 
@@ -27,7 +30,7 @@ class MetricsApp:
         if scope["method"] not in ("GET", "HEAD"):
             await _answer(send, 405, {"message": "use GET"})
         elif path == "/metrics":
-            await self._metrics(scope, receive, send)
+            await self._answer_metrics(scope, receive, send)
         elif path == "/healthz":
             await _answer(send, 200, {"status": "alive"})
         elif path == "/readyz" and self._is_ready():
@@ -36,6 +39,14 @@ class MetricsApp:
             await _answer(send, 503, {"message": "not ready: draining, or the database is away"})
         else:
             await _answer(send, 404, {"message": "there are /metrics, /healthz and /readyz"})
+
+    async def _answer_metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            self._sites.check_host(scope["headers"])
+        except SiteRefused as error:
+            await _answer(send, 421, {"message": str(error)})
+        else:
+            await self._metrics(scope, receive, send)
 
     async def close(self) -> None:
         """Do nothing; there is nothing to let go of."""

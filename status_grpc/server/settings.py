@@ -42,8 +42,14 @@ class Settings(BaseSettings):
         description="What the paths of HTTP requests may begin with, such as /status-api; without it they work, too.",
     )
     http_origins: str = Field(
-        "*",
-        description="Which web pages may call over HTTP: origins such as https://example.com, with commas; * is all.",
+        "",
+        description="Which other sites' pages may call over HTTP: origins such as https://example.com, with commas; "
+        "* is all. Default: none.",
+    )
+    http_hosts: str = Field(
+        "",
+        description="Names that the Host of an HTTP request may have, with commas. Default: on the loopback interface "
+        "its own names, elsewhere any.",
     )
     http_request_seconds: float = Field(
         20.0,

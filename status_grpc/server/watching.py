@@ -12,6 +12,7 @@ from grpc_interceptor.server import AsyncServerInterceptor
 from status_grpc.domain.addresses import split_host_port
 from status_grpc.domain.decisions import Decision
 from status_grpc.http.hosting.server import HostingSettings, HttpServer
+from status_grpc.http.hosting.sites import site_policy
 from status_grpc.rpc.health import Health
 from status_grpc.server.descriptors import METRICS_CONNECTIONS
 from status_grpc.server.metrics_app import MetricsApp
@@ -94,7 +95,9 @@ class Watching:
             tls_key=settings.tls_key,
             client_ca=settings.tls_client_ca,
         )
-        self._server = HttpServer(MetricsApp(self.metrics.registry, is_ready), hosting)
+        self._server = HttpServer(
+            MetricsApp(self.metrics.registry, site_policy(host, settings.http_hosts, ""), is_ready), hosting
+        )
         try:
             bound = self._server.bind(host, port)
         except OSError as error:

@@ -15,7 +15,8 @@ from status_grpc import StatusClient
 @pytest.fixture(scope="session")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A server that the tests of one process share: for those that leave it as it is."""
-    server = Gateway(tmp_path_factory.mktemp("gateway"), "--http-prefix", "/status-api", "--drain-seconds", "1").start()
+    flags = ["--http-prefix", "/status-api", "--http-origins", "https://a.example", "--drain-seconds", "1"]
+    server = Gateway(tmp_path_factory.mktemp("gateway"), *flags).start()
     yield server
     server.kill()
 

@@ -69,7 +69,7 @@ class _Pages(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def origin(new_gateway: Callable[..., Gateway]) -> Iterator[Origin]:
-    with Origin(new_gateway()) as server:
+    with Origin(new_gateway("--http-origins", "*")) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         yield server

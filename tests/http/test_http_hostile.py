@@ -301,11 +301,11 @@ def refused(answer: bytes) -> int:
     [
         b"nonsense\r\n\r\n",
         b"GET /status/x HTTP/1.1\r\n\r\n",  # without a host
-        b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"POST /status HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-        b"POST /status HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-        b"POST /status HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nbad header\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"POST /status HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"POST /status HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"POST /status HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nbad header\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\r\n\r\n",  # the beginning of TLS
     ],
 )
@@ -318,8 +318,8 @@ def test_a_flood_of_headers(gateway, http):
     assert answer.status_code == 431
     message(answer)
     many = (f"x-{number}: {'a' * 100}\r\n".encode() for number in range(200_000))
-    assert refused(raw(gateway, b"GET / HTTP/1.1\r\nHost: x\r\n", *many)) == 431
-    assert refused(raw(gateway, b"GET / HTTP/1.1\r\nHost: x\r\nx: ", *[b"a" * MEGABYTE] * 20)) == 431
+    assert refused(raw(gateway, b"GET / HTTP/1.1\r\nHost: localhost\r\n", *many)) == 431
+    assert refused(raw(gateway, b"GET / HTTP/1.1\r\nHost: localhost\r\nx: ", *[b"a" * MEGABYTE] * 20)) == 431
     assert refused(raw(gateway, b"GET /" + b"a" * MEGABYTE, *[b"a" * MEGABYTE] * 20)) == 431
 
 
@@ -327,9 +327,9 @@ def test_slow_heads_and_bodies_are_told_so_in_the_end(new_gateway):
     server = new_gateway("--http-request-seconds", "0.5")
     assert refused(raw(server, b"GET / HT")) == 408
     assert refused(raw(server, b"")) == 408
-    head = b"POST /status HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+    head = b"POST /status HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
     assert refused(raw(server, head + b"{")) == 408
-    assert refused(raw(server, b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")) == 404
+    assert refused(raw(server, b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")) == 404
     assert httpx.get(f"{server.url}/healthz").status_code == 200
 
 
@@ -338,7 +338,7 @@ def test_many_slow_clients_keep_nobody_waiting(gateway, http):
     host, _, port = gateway.http.partition(":")
     for _ in range(200):
         connections.append(socket.create_connection((host, int(port)), timeout=PATIENCE))
-        connections[-1].sendall(b"POST /status HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        connections[-1].sendall(b"POST /status HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
     try:
         created(http)
     finally:
@@ -349,7 +349,7 @@ def test_many_slow_clients_keep_nobody_waiting(gateway, http):
 def test_large_bodies_that_never_arrive_take_no_more_memory_than_there_is_room_for(gateway, http):
     before = gateway.memory()
     host, _, port = gateway.http.partition(":")
-    head = b"POST /status HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n"
+    head = b"POST /status HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000000\r\n\r\n"
     connections = [socket.create_connection((host, int(port)), timeout=PATIENCE) for _ in range(60)]
     try:
         for connection in connections:
@@ -376,7 +376,7 @@ def test_a_client_that_does_not_read_a_large_answer_is_cut_off(new_gateway):
             assert http.post(f"/status/{trace_id}", json=body).status_code == 200
     host, _, port = server.http.partition(":")
     with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
-        connection.sendall(f"GET /status/{trace_id} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        connection.sendall(f"GET /status/{trace_id} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         while "SLOW_READER" not in server.log:
             threading.Event().wait(0.05)
     assert "unexpectedly" not in server.log
@@ -387,7 +387,7 @@ def test_a_client_that_goes_away_in_its_body_leaves_nothing_behind(gateway, http
     host, _, port = gateway.http.partition(":")
     body = json.dumps(update()).encode()
     with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
-        head = f"POST /status/{trace_id} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body) + 1}\r\n\r\n"
+        head = f"POST /status/{trace_id} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body) + 1}\r\n\r\n"
         connection.sendall(head.encode() + body)
     assert len(events(http, trace_id)) == 1
     assert "unexpectedly" not in gateway.log

@@ -95,7 +95,7 @@ def test_a_request_under_way_is_answered_and_recorded_before_the_server_ends(new
     host, _, port = server.http.partition(":")
     with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
         connection.sendall(
-            f"POST /status/{trace_id} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            f"POST /status/{trace_id} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         )
         connection.sendall(body[:10])
         # The head has been read once another request on another connection has been answered.
@@ -121,7 +121,7 @@ def wait_until_draining(server: Gateway) -> None:
 
 def test_while_it_drains_new_requests_are_refused_with_a_reason(new_gateway):
     server: Gateway = new_gateway("--drain-seconds", "8")
-    head = b"POST /status HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
+    head = b"POST /status HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n"
     host, _, port = server.http.partition(":")
     with (
         socket.create_connection((host, int(port)), timeout=PATIENCE) as slow,

@@ -5,7 +5,6 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
-import httpx
 import pytest
 from old_bodies import created, creation, encoded, events, unique, update, updated
 
@@ -321,28 +320,6 @@ def test_every_route_is_also_under_the_prefix(http):
     assert http.get(f"/status-api/status/{trace_id}").json() == events(http, trace_id)
     assert http.get("/status-api/readyz").json() == {"status": "ready"}
     assert http.get("/status-apix/readyz").status_code == 404
-
-
-def test_pages_of_any_origin_may_ask(http):
-    asking = {
-        "Origin": "https://example.com",
-        "Access-Control-Request-Method": "POST",
-        "Access-Control-Request-Headers": "authorization,content-type",
-    }
-    answer = http.options("/status", headers=asking)
-    assert answer.status_code == 200
-    assert answer.headers["access-control-allow-origin"] == "*"
-    assert answer.headers["access-control-allow-headers"] == "authorization,content-type"
-    assert "POST" in answer.headers["access-control-allow-methods"]
-    refused = http.get("/status/nobody-knows", headers={"Origin": "https://example.com"})
-    assert refused.headers["access-control-allow-origin"] == "*"
-
-
-def test_only_pages_of_the_origins_that_are_set_may_ask(new_gateway):
-    server = new_gateway("--http-origins", "https://a.example, https://b.example")
-    for origin, allowed in (("https://b.example", "https://b.example"), ("https://c.example", None)):
-        answer = httpx.get(f"{server.url}/healthz", headers={"Origin": origin})
-        assert answer.headers.get("access-control-allow-origin") == allowed
 
 
 # What was broken there.

@@ -24,7 +24,7 @@ from status_grpc.wire.events import decode_draft, decode_trace_event_status, dec
 from status_grpc.wire.lineage import decode_direction
 from status_grpc.wire.parsing import Malformed, parser
 from status_grpc.wire.times import decode_duration, decode_time
-from status_grpc.wire.tokens import read_page_token
+from status_grpc.wire.tokens import number_in_token, read_page_token, text_in_token, time_in_token
 
 M = TypeVar("M", bound=Message)
 
@@ -34,7 +34,6 @@ _DEFAULT_EDGES_PAGE, _LARGEST_EDGES_PAGE = 500, 1000
 _DEFAULT_EDGES, _LARGEST_EDGES = 1000, 10_000
 _DEFAULT_DEPTH, _LARGEST_DEPTH = 100, 200
 _DEFAULT_WAIT = timedelta(seconds=30)
-_LARGEST_SEQUENCE = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +168,7 @@ class Requests:
         page = PageRequest(request.trace_id, count, request.after_sequence, request.after_sequence)
         if not request.page_token:
             return page
-        (position,) = read_page_token(page.query, request.page_token)
+        (position,) = read_page_token(page.query, request.page_token, number_in_token)
         return replace(page, position=position)
 
     def get_by_path(self, request: pb.GetByPathRequest) -> tuple[str, str, str]:
@@ -250,8 +249,8 @@ class Requests:
         listing = ListRequest(wanted, count, None)
         if not request.page_token:
             return listing
-        created, trace_id = read_page_token(listing.query, request.page_token)
-        return replace(listing, before=(datetime.fromisoformat(created), trace_id))
+        created, trace_id = read_page_token(listing.query, request.page_token, time_in_token, text_in_token)
+        return replace(listing, before=(created, trace_id))
 
     def get_lineage(self, request: pb.GetLineageRequest) -> LineageRequest:
         """Return what to follow, which way, how far, and which page of it."""
@@ -278,8 +277,8 @@ class Requests:
         lineage = LineageRequest(wanted, count)
         if not request.page_token:
             return lineage
-        as_of, skip = read_page_token(lineage.query, request.page_token)
-        return replace(lineage, skip=skip, as_of=datetime.fromisoformat(as_of))
+        as_of, skip = read_page_token(lineage.query, request.page_token, time_in_token, number_in_token)
+        return replace(lineage, skip=skip, as_of=as_of)
 
     def _check_filters(self, violations: list[FieldViolation], **filters: str) -> None:
         for name, value in filters.items():

@@ -25,6 +25,10 @@ class OldService:
         self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
         #: What to answer instead: a status code and a body.
         self.trouble: tuple[int, bytes] | None = None
+        #: Headers of every answer.
+        self.headers: dict[str, str] = {}
+        #: Seconds between two bytes of an answer; None for all at once.
+        self.trickle: float | None = None
 
     def stop(self) -> None:
         self._server.shutdown()
@@ -57,8 +61,21 @@ class OldService:
                     content = json.dumps(value).encode()
                 self.send_response(code)
                 self.send_header("Content-Length", str(len(content)))
+                for name, value in service.headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(content)
+                self._write(content)
+
+            def _write(self, content: bytes) -> None:
+                try:
+                    if service.trickle is None:
+                        self.wfile.write(content)
+                        return
+                    for byte in content:
+                        self.wfile.write(bytes((byte,)))
+                        time.sleep(service.trickle)
+                except OSError:
+                    self.close_connection = True  # the other end has had enough
 
             do_POST = do_GET  # noqa: N815
 

@@ -1,12 +1,18 @@
 """Moving while traffic flows: traces that only the older service knows."""
 
+import gzip
 import json
+from http.client import HTTPConnection
 
 import httpx
 import pytest
 from gateway import PATIENCE, Gateway
 from old_bodies import created, encoded, events, update, updated
 from old_service import OldService
+from starlette.requests import Request
+
+from status_grpc.domain.errors import Unavailable
+from status_grpc.http.upstream import Upstream
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +90,67 @@ def test_what_the_older_service_refuses_is_told(http, old, trouble, code, messag
     old.trouble = trouble
     answer = http.get("/status/old%20trace%2F1")
     assert (answer.status_code, answer.json()) == (code, {"message": message})
+
+
+def test_cookie_of_one_caller_never_goes_with_another(http, old):
+    old.headers = {"Set-Cookie": "session=first-caller; Path=/"}
+    for token in ("first", "second", "third"):
+        assert http.get("/status/old%20trace%2F1", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    assert [passed_on["authorization"] for _, _, passed_on, _ in old.asked] == [
+        "Bearer first",
+        "Bearer second",
+        "Bearer third",
+    ]
+    assert not any("cookie" in passed_on for _, _, passed_on, _ in old.asked)
+
+
+DOTS = ["..", "%2e%2e", ".%2E", ".", "%2e", "..%2f", "..%2Fadmin", "a%2f..%2f..%2fadmin", "..%5cadmin", "a%5c..%5cb"]
+DOTS += ["%252e%252e", "%25252e%25252e%25252fadmin", "..;%2fadmin", "..%20%2fadmin", "%252525252525252e"]
+
+
+@pytest.mark.parametrize("trace_id", DOTS)
+def test_dot_segments_are_refused_before_anything_is_sent(server, old, trace_id):
+    body = json.dumps(update()).encode()
+    for method, content in (("GET", None), ("POST", body)):
+        # Not httpx, which resolves dot segments itself.
+        connection = HTTPConnection(server.http, timeout=PATIENCE)
+        connection.request(method, f"/status/{trace_id}", content, {"Authorization": "Bearer secret"})
+        answer = connection.getresponse()
+        assert answer.status == 404, answer.read()
+        connection.close()
+    assert old.asked == []
+
+
+def test_redirect_is_not_followed(http, old):
+    old.trouble, old.headers = (302, b""), {"Location": f"{old.url}/status/elsewhere"}
+    answer = http.get("/status/old%20trace%2F1", headers={"Authorization": "Bearer secret"})
+    assert answer.status_code == 502
+    assert len(old.asked) == 1
+
+
+def test_answer_that_is_too_large_is_a_bad_gateway(http, old):
+    old.trouble = 200, b"x" * (10 * 1024 * 1024)
+    assert len(http.get("/status/old%20trace%2F1").content) == 10 * 1024 * 1024
+    old.trouble = 200, b"x" * (10 * 1024 * 1024 + 1)
+    answer = http.get("/status/old%20trace%2F1")
+    assert answer.status_code == 502
+    assert "more than 10485760 bytes" in answer.json()["message"]
+
+
+def test_compressed_answer_is_not_unpacked(http, old):
+    old.trouble, old.headers = (200, gzip.compress(b"x" * 100_000_000, 1)), {"Content-Encoding": "gzip"}
+    answer = http.get("/status/old%20trace%2F1")
+    assert (answer.status_code, "compressed" in answer.json()["message"]) == (502, True)
+    assert old.asked[-1][2]["accept-encoding"] == "identity"
+
+
+async def test_answer_that_trickles_ends_within_its_time(old):
+    old.trickle = 0.1
+    old.trouble = 200, b"x" * 300
+    upstream = Upstream(old.url, seconds=0.5)
+    with pytest.raises(Unavailable):
+        await upstream.pass_on(Request({"type": "http", "headers": []}), "/status/old%20trace%2F1")
+    await upstream.close()
 
 
 def test_an_older_service_that_is_away_takes_nothing_else_with_it(new_gateway):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ from stores import opened
 from status_grpc.domain.decisions import Recorded
 from status_grpc.domain.errors import Unavailable
 from status_grpc.storage.dialects import CannotOpenError, Database, SqliteDatabase, open_database
+from status_grpc.storage.schema import upgrade
 from status_grpc.storage.store import Store
 from status_grpc.storage.tables import metadata
 
@@ -47,6 +49,37 @@ async def pragma(database: Database, name: str, value: int | None = None) -> Any
     """Set, if a value is given, and read a PRAGMA of the connection that writes."""
     statement = f"PRAGMA {name}" if value is None else f"PRAGMA {name} = {value}"
     return await database.write(lambda connection: connection.exec_driver_sql(statement).scalar())
+
+
+def modes(file: Path) -> dict[str, int]:
+    """Return the permissions of the database file and its companions."""
+    return {found.name: found.stat().st_mode & 0o777 for found in file.parent.iterdir()}
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o777])
+def umask(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = os.umask(request.param)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("umask")
+async def test_new_database_files_are_private_whatever_the_umask(sqlite_url: str, file: Path) -> None:
+    # Not `opened`, which begins with a copy of a file.
+    database = open_database(sqlite_url)
+    await database.open()
+    await database.write(upgrade)
+    found = modes(file)
+    await database.close()
+    assert found == {"traces.db": 0o600, "traces.db-wal": 0o600, "traces.db-shm": 0o600}
+
+
+async def test_mode_of_an_existing_database_stays(sqlite_url: str, file: Path) -> None:
+    file.touch()
+    file.chmod(0o640)
+    async with opened(sqlite_url) as database:
+        await Store(database, events_per_trace=1000).commit([create("a")])
+        assert set(modes(file).values()) == {0o640}
 
 
 async def test_commits_are_synced_to_the_disk(database: Database, store: Store, file: Path) -> None:

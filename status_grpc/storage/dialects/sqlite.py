@@ -31,6 +31,8 @@ from status_grpc.storage.dialects.base import (
 )
 from status_grpc.storage.rows import RowCodec
 
+#: Mode of a new database file: what people report is for the server alone.
+_PRIVATE = 0o600
 _ISO_LENGTH = len("2026-01-01T00:00:00.000000+00:00")
 
 
@@ -101,6 +103,8 @@ class SqliteDatabase(Database):
             connect_args={**arguments, "timeout": 0},
             isolation_level="AUTOCOMMIT",
         )
+        for engine in (self._writing, self._reading.sync_engine, self._looking):
+            sa.event.listen(engine, "do_connect", self._create_private_file)
         # For the event loop and nobody else.
         self._at_hand: sa.Connection | None = None
         sa.event.listen(self._writing, "connect", self._prepare_writer)
@@ -110,6 +114,22 @@ class SqliteDatabase(Database):
         self._fetching: dict[sa.Select[Any], tuple[str, list[str]]] = {}
         self._lock = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
+
+    def _create_private_file(self, *_: object) -> None:
+        """Create a missing file for its owner only, whatever the umask. SQLite gives -wal and -shm the same mode."""
+        if self.file.startswith("file:"):
+            return  # a URI, which names a file only to SQLite
+        try:
+            # O_EXCL: an open file must not be opened once more here, since closing it would drop SQLite's locks.
+            descriptor = os.open(
+                os.path.realpath(self.file), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE
+            )
+        except OSError:
+            return  # it exists, or SQLite says why it cannot be created
+        try:
+            os.fchmod(descriptor, _PRIVATE)
+        finally:
+            os.close(descriptor)
 
     def _prepare_writer(self, connection: Any, _record: object) -> None:
         connection.isolation_level = None

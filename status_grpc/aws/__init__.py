@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from status_grpc.aws.arrivals import ArrivedObject
 from status_grpc.aws.claims import Claim, Claims
+from status_grpc.aws.dataset_keys import dataset_traces
 from status_grpc.aws.dead_letters import DeadLetter, DeadLetters
 from status_grpc.aws.ends import EndStates
 from status_grpc.aws.errors import Unroutable
@@ -26,5 +27,6 @@ __all__ = [
     "Unroutable",
     "Upload",
     "Uploads",
+    "dataset_traces",
     "reconcile",
 ]

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+from status_grpc.aws.arrivals import ArrivedObject
 from status_grpc.aws.clients import aws_client
+from status_grpc.aws.dataset_keys import DATASET_KEYS, dataset_traces
 from status_grpc.aws.dead_letters import DeadLetters
 from status_grpc.aws.ends import EndStates
 from status_grpc.aws.router import Router, key_as_path, uri_as_path
 from status_grpc.client.sync import StatusClient
+from status_grpc.domain.events import EventDraft
 
 #: What the path is with which traces are created for an object, by the names of STATUS_GRPC_AWS_PATH.
 PATHS = {"key": key_as_path, "uri": uri_as_path}
@@ -52,9 +56,19 @@ def router_from_environment(
         state_machine=_required("STATE_MACHINE"),
         dead_letters=dead_letters_from_environment(s3),
         without_trace=_choice("WITHOUT_TRACE", {name: name for name in ("dead-letter", "ignore", "create")}),
+        new_trace=new_trace_from_environment(),
         path_of=_choice("PATH", PATHS),
         patience=_seconds("PATIENCE", 5.0),
     )
+
+
+def new_trace_from_environment() -> Callable[[ArrivedObject], EventDraft]:
+    """Return what STATUS_GRPC_AWS_DATASET_KEYS makes of an object without a trace. Raises ValueError."""
+    text = _variable("DATASET_KEYS")
+    try:
+        return dataset_traces(text.split(",") if text else DATASET_KEYS)
+    except ValueError as error:
+        raise ValueError(f"STATUS_GRPC_AWS_DATASET_KEYS: {error}") from None
 
 
 def dead_letters_from_environment(s3: Any) -> DeadLetters | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
@@ -12,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from status_grpc.aws.arrivals import ArrivedObject, arrived_object
 from status_grpc.aws.claims import Claim, Claims
+from status_grpc.aws.dataset_keys import dataset_traces
 from status_grpc.aws.dead_letters import DeadLetters
 from status_grpc.aws.envelopes import deliver
 from status_grpc.aws.errors import Unroutable
@@ -28,7 +28,6 @@ Outcome: TypeAlias = Literal["started", "exists", "ignored", "dead-letter"]
 #: The key in an object's metadata under which the uploader has put the trace id.
 TRACE_ID_KEY = "trace-id"
 
-_DATASET = re.compile(r"(?:^|/)(?P<dataset>[^/]+)/version=(?P<version>[^/]+)/")
 #: There is no such object any more, or it is only a mark that it was deleted.
 _GONE = ("404", "405", "NoSuchKey", "NoSuchVersion", "MethodNotAllowed")
 _FORBIDDEN = ("403", "AccessDenied", "Forbidden")
@@ -60,14 +59,15 @@ def uri_as_path(arrived: ArrivedObject) -> str:
 
 
 def trace_of_unknown(arrived: ArrivedObject) -> EventDraft:
-    """Return the first event of the trace of an object that nobody has created one for.
+    """Return the first event of the trace of an object for which no trace was created.
 
-    A key such as raw/bike-trips/version=1/trips.csv is of the dataset bike-trips/1; any other is of its bucket.
+    A key that fits one of DATASET_KEYS, such as raw/bike-trips/version=1/trips.csv, is of the dataset bike-trips/1.
+    Any other key is of its bucket.
     """
-    match = _DATASET.search(arrived.key)
-    if match is None:
-        return EventDraft(domain="s3", domain_id=arrived.bucket)
-    return EventDraft(domain="dataset", domain_id=f"{match['dataset']}/{match['version']}")
+    return _dataset_trace(arrived)
+
+
+_dataset_trace = dataset_traces()
 
 
 class Router:

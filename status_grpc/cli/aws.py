@@ -17,8 +17,10 @@ from status_grpc.cli.suggestions import SuggestingGroup
 from status_grpc.cli.texts import printable
 
 if TYPE_CHECKING:
+    from status_grpc.aws.arrivals import ArrivedObject
     from status_grpc.aws.dead_letters import DeadLetter, DeadLetters
     from status_grpc.client.sync import StatusClient
+    from status_grpc.domain.events import EventDraft
 
 _at_option = click.option(
     "--at",
@@ -136,6 +138,7 @@ def replay(
             aws_client("stepfunctions", region=region, endpoint_url=endpoint_url),
             state_machine=state_machine,
             without_trace=without_trace,
+            new_trace=_new_trace(),
             path_of=PATHS[path_is],
             patience=0,
         )
@@ -183,6 +186,15 @@ def _open(at: str, region: str | None, endpoint_url: str | None) -> DeadLetters:
 
     try:
         return open_dead_letters(aws_client("s3", region=region, endpoint_url=endpoint_url), at)
+    except ValueError as error:
+        raise CommandFailed(f"{error}.", USAGE) from None
+
+
+def _new_trace() -> Callable[[ArrivedObject], EventDraft]:
+    from status_grpc.aws.handlers import new_trace_from_environment
+
+    try:
+        return new_trace_from_environment()
     except ValueError as error:
         raise CommandFailed(f"{error}.", USAGE) from None
 

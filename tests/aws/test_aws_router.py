@@ -13,7 +13,8 @@ from aws_messages import from_sns, from_sqs, in_sns_envelope, notification, obje
 from pipeline_example import shared_client
 
 from status_grpc import EventDraft, InvalidArgument, StatusClient, TraceEventStatus, TraceStatus
-from status_grpc.aws import DeadLetters, Router, Unroutable
+from status_grpc.aws import ArrivedObject, DeadLetters, Router, Unroutable
+from status_grpc.aws.handlers import new_trace_from_environment
 from status_grpc.aws.router import trace_of_unknown, uri_as_path
 
 REGION = "eu-west-1"
@@ -309,12 +310,44 @@ def test_without_a_trace_one_may_be_created_once(pipeline, has_metadata):
 
 
 def test_the_trace_of_an_unknown_object_is_of_its_dataset_or_its_bucket():
-    from status_grpc.aws import ArrivedObject
-
     dataset = trace_of_unknown(ArrivedObject("b", "raw/green/bike-trips/version=1/edition=2/f.csv"))
     assert (dataset.domain, dataset.domain_id) == ("dataset", "bike-trips/1")
     other = trace_of_unknown(ArrivedObject("b", "f.csv"))
     assert (other.domain, other.domain_id) == ("s3", "b")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "raw/mine/victim/version=1/f.csv",
+        "raw/green/mine/victim/version=1/f.csv",
+        "raw/green/mine/x/victim/version=1/f.csv",
+        "mine/raw/victim/version=1/f.csv",
+        "mine/victim/version=1/f.csv",
+        "/raw/victim/version=1/f.csv",
+        "raw//version=1/f.csv",
+        "raw/victim/version=/f.csv",
+        "raw/victim/version=1/",
+        "raw/victim/version=1",
+        "raw/victim/xversion=1/f.csv",
+        "raw/x/mine\nraw/victim/version=1/f.csv",
+    ],
+)
+def test_key_that_fits_no_template_names_no_dataset(key):
+    draft = trace_of_unknown(ArrivedObject("b", key))
+    assert (draft.domain, draft.domain_id) == ("s3", "b")
+
+
+def test_templates_decide_which_segment_is_the_dataset(monkeypatch):
+    monkeypatch.setenv("STATUS_GRPC_AWS_DATASET_KEYS", "landing/{dataset}/v{version}/,{version}/x/{dataset}/")
+    of = new_trace_from_environment()
+    assert of(ArrivedObject("b", "landing/bikes/v2/sub/f.csv")).domain_id == "bikes/2"
+    assert of(ArrivedObject("b", "7/x/bikes/f.csv")).domain_id == "bikes/7"
+    assert of(ArrivedObject("b", "raw/bikes/version=2/f.csv")).domain == "s3"
+    for wrong in ("raw/{dataset}/", "raw/{dataset}/{version}", "{dataset}/{dataset}/{version}/", "raw/*/"):
+        monkeypatch.setenv("STATUS_GRPC_AWS_DATASET_KEYS", wrong)
+        with pytest.raises(ValueError, match="STATUS_GRPC_AWS_DATASET_KEYS"):
+            new_trace_from_environment()
 
 
 def test_the_first_event_of_a_created_trace_is_for_the_router_s_owner_to_say(pipeline):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import unicodedata
+from status_grpc.domain.escapes import escaped_character
 
-#: Characters that are no controls to Unicode but reorder or break the line they stand in.
-_REORDERING = frozenset("\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _SPACES = frozenset("\t\n\r\v\f")
 
 
@@ -13,20 +11,12 @@ def printable(text: str) -> str:
     """Return the text on one line, with every character that could steer a terminal shown as an escape."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(" " if char in _SPACES else escaped(char) for char in text)
+    return "".join(" " if char in _SPACES else escaped_character(char) for char in text)
 
 
 def printable_lines(text: str) -> list[str]:
     """Return the lines of a text, each printable; those of a traceback keep their indentation."""
     return [printable(line.expandtabs(4)) for line in text.split("\n")]
-
-
-def escaped(char: str) -> str:
-    """Return the character, or its escape when it is a control."""
-    code = ord(char)
-    if unicodedata.category(char) not in ("Cc", "Cs") and char not in _REORDERING:
-        return char
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def width(text: str) -> int:

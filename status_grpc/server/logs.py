@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+import traceback
+from io import StringIO
 from typing import Any
 
 import orjson
 import structlog
+
+from status_grpc.domain.escapes import escaped
 
 _SHARED: list[Any] = [
     structlog.contextvars.merge_contextvars,
@@ -25,13 +30,12 @@ def configure_logs(level: str, style: str, *, worker: int | None = None) -> None
     number = logging.getLevelNamesMapping()[level.upper()]
     renderer: Any
     if style == "json":
-        renderer = structlog.processors.JSONRenderer(lambda event, **_: orjson.dumps(event, default=str).decode())
+        renderer = structlog.processors.JSONRenderer(_json)
         last = [structlog.processors.format_exc_info, renderer]
     else:
         # The default of structlog also prints the variables of every frame: what people report has no place in a log.
-        traceback = structlog.dev.plain_traceback
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=traceback)
-        last = [renderer]
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_write_traceback)
+        last = [_escape_values, renderer]
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -47,6 +51,31 @@ def configure_logs(level: str, style: str, *, worker: int | None = None) -> None
         )
     )
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+
+
+def _json(event: dict[str, Any], **_: object) -> str:
+    try:
+        return orjson.dumps(event, default=str).decode()
+    except TypeError:
+        # Lone surrogates, numbers beyond 64 bits, keys that are no texts.
+        return json.dumps(event, default=str)
+
+
+def _escape_values(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Escape the control characters of all keys and values, so that a line stays one and steers no terminal."""
+    return {escaped(str(key)): value if key == "exc_info" else _escaped(value) for key, value in event.items()}
+
+
+def _escaped(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return escaped(value if isinstance(value, str) else repr(value))
+
+
+def _write_traceback(target: StringIO, exc_info: Any) -> None:
+    """Write a traceback, indented so that no text in it passes for a line of the log."""
+    for part in traceback.format_exception(*exc_info):
+        target.writelines(f"\n  {escaped(line)}" for line in part.rstrip("\n").split("\n"))
 
 
 def _named(worker: int) -> Any:

@@ -14,7 +14,7 @@ import grpc
 import httpx
 import pytest
 import sqlalchemy as sa
-from calls import Code, Stub, first_event, new_trace, next_event, refusal, unique, update
+from calls import Code, Stub, first_event, get, new_trace, next_event, refusal, unique, update
 from server_process import Server
 from tracestatus.v1 import status_service_pb2 as pb
 from tracestatus.v1 import trace_pb2
@@ -142,3 +142,14 @@ async def test_a_stream_that_a_drain_ends_is_no_failed_call(
     assert [line["streams"] for line in said if line["event"] == "draining"] == [1]
     assert [line["reason"] for line in said if line["event"] == "call ended"] == ["DRAINING"]
     assert "call failed" not in {line["event"] for line in said}
+
+
+async def test_trace_id_with_escape_sequences_steers_no_terminal(
+    new_server: Callable[..., Server], connect: Connect
+) -> None:
+    server = new_server("--log-format", "console")
+    for evil in ("\x1b]0;owned\x07\x1b[2J", "x\n2026-01-01T00:00:00Z [info     ] forged"):
+        await refusal(get(connect(server), evil), Code.INVALID_ARGUMENT)
+    assert "\\x1b]0;owned\\x07\\x1b[2J" in server.log
+    assert "\x1b" not in server.log
+    assert not any(line.startswith("2026-01-01") for line in server.log.splitlines())

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from status_grpc.domain.errors import Draining, Internal, InvalidArgument, StatusError, StreamTooOld
+from status_grpc.edge.line_limit import LineLimit
 from status_grpc.wire.errors import CODES
 from status_grpc.wire.parsing import Unparsed
 
@@ -17,10 +18,11 @@ _LOGGED_CHARACTERS = 160
 log = structlog.get_logger(__name__)
 
 
-def unforeseen(failure: Exception, method: str, *, trace_id: str | None = None) -> Internal:
+def unforeseen(failure: Exception, method: str, *, trace_id: str | None = None, peer: str | None = None) -> Internal:
     """Log the failure, and return the error that the caller of `method` gets for it."""
     incident = uuid.uuid4().hex[:12]
-    log.error("call failed unexpectedly", method=method, incident=incident, exc_info=failure, **_named(trace_id))
+    named = _named(trace_id=trace_id, peer=peer)
+    log.error("call failed unexpectedly", method=method, incident=incident, exc_info=failure, **named)
     return Internal(f"the server failed; its log has the cause under {incident}", incident=incident)
 
 
@@ -35,15 +37,17 @@ def trace_id_of(request: Any) -> str | None:
     return found[:_LOGGED_CHARACTERS] or None
 
 
-def log_failed(error: StatusError, method: str, trace_id: str | None) -> None:
-    """Log that a call of `method` ended with the error.
+def log_failed(error: StatusError, method: str, trace_id: str | None, *, peer: str | None = None) -> None:
+    """Log that a call of `method` ended with the error. `peer` is the caller's address without its port.
 
-    A stream that the server ends because of a drain or its age has not failed.
+    Of each peer 20 lines in 10 s are written, and then one with the number of lines left out. None: no limit. A stream
+    that the server ends because of a drain or its age has not failed.
     """
+    named = _named(trace_id=trace_id, peer=peer)
     if isinstance(error, Draining | StreamTooOld):
-        log.debug("call ended", method=method, reason=error.reason, **_named(trace_id))
-        return
-    log.info("call failed", method=method, code=CODES[type(error)].name, reason=error.reason, **_named(trace_id))
+        log.debug("call ended", method=method, reason=error.reason, **named)
+    elif peer is None or _limit.allows(peer):
+        log.info("call failed", method=method, code=CODES[type(error)].name, reason=error.reason, **named)
 
 
 def forget_frames(error: BaseException) -> None:
@@ -57,6 +61,13 @@ def forget_frames(error: BaseException) -> None:
     error.__cause__ = None
 
 
-def _named(trace_id: str | None) -> dict[str, str]:
-    """Return what names the trace; where nothing does, the context of the log may."""
-    return {} if trace_id is None else {"trace_id": trace_id}
+def _report_left_out(peer: str, count: int) -> None:
+    log.info("calls failed, lines left out", peer=peer, left_out=count)
+
+
+_limit = LineLimit(_report_left_out)
+
+
+def _named(**names: str | None) -> dict[str, str]:
+    """Return the names that are known. The context of the log may hold others."""
+    return {key: name for key, name in names.items() if name is not None}

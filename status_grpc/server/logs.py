@@ -6,8 +6,7 @@ import json
 import logging
 import sys
 import traceback
-from io import StringIO
-from typing import Any
+from typing import Any, TextIO
 
 import orjson
 import structlog
@@ -72,7 +71,7 @@ def _escaped(value: Any) -> Any:
     return escaped(value if isinstance(value, str) else repr(value))
 
 
-def _write_traceback(target: StringIO, exc_info: Any) -> None:
+def _write_traceback(target: TextIO, exc_info: Any) -> None:
     """Write a traceback, indented so that no text in it passes for a line of the log."""
     for part in traceback.format_exception(*exc_info):
         target.writelines(f"\n  {escaped(line)}" for line in part.rstrip("\n").split("\n"))

@@ -67,15 +67,21 @@ def _hung_up(_: int, __: FrameType | None) -> None:
 
 
 _TERMINAL_GONE = "The terminal is gone."
+#: Most characters of an error: a server may send a megabyte.
+_LONGEST_SENTENCE = 4000
 
 
 def _tell(sentence: str, code: int) -> int:
     try:
         # What a server says, and the names of files, are texts from elsewhere.
-        aside(f"Error: {printable(sentence)}")
+        aside(f"Error: {_shortened(printable(sentence))}")
     except OSError:
         _leave(sys.stderr)  # it is where the output went: there is nobody to tell
     return code
+
+
+def _shortened(sentence: str) -> str:
+    return sentence if len(sentence) <= _LONGEST_SENTENCE else f"{sentence[:_LONGEST_SENTENCE]} ..."
 
 
 def _leave(stream: TextIO) -> None:

@@ -77,11 +77,15 @@ class Following:
 
     def opening(self) -> Opening:
         """Return the stream to open now. Raises DeadlineExceeded when the total timeout is over."""
+        self._check_deadline()
         remaining = None if self._deadline is None else self._deadline - self._clock()
-        if remaining is not None and remaining <= 0:
-            raise DeadlineExceeded(f"{self._target} was not done in time")
         self._done = False
         return Opening(self._request(), remaining, self._silence_timeout)
+
+    def _check_deadline(self) -> None:
+        # Also while messages keep coming: a server may send checkpoints without end.
+        if self._deadline is not None and self._clock() >= self._deadline:
+            raise DeadlineExceeded(f"{self._target} was not done in time")
 
     def _request(self) -> pb.StreamTraceRequest:
         target = self._target
@@ -106,8 +110,10 @@ class Following:
     def receive(self, message: pb.StreamTraceResponse) -> TraceEvent | Checkpoint | None:
         """Return what the message tells: an event, a checkpoint, or nothing new.
 
-        Raises an error for a message that cannot follow the one before it: cancel the stream and hand it to `ended()`.
+        Raises an error for a message that cannot follow the one before it, and DeadlineExceeded when the total timeout
+        is over: cancel the stream and hand it to `ended()`.
         """
+        self._check_deadline()
         kind = message.WhichOneof("message")
         if kind == "event":
             return self._event(message)
@@ -154,8 +160,7 @@ class Following:
             if self._done:
                 return None
             error = BrokenStream("the stream ended before the trace was done")
-        if self._deadline is not None and self._clock() >= self._deadline:
-            raise DeadlineExceeded(f"{self._target} was not done in time")
+        self._check_deadline()
         return self._patience.failed(error)
 
     def finished_trace(self) -> Trace:

@@ -43,10 +43,17 @@ _BY_STATUS = {
     504: Code.UNAVAILABLE,
 }
 _LONGEST_DELAY = timedelta(minutes=5)
+#: Most values in an answer, counted by what comes before them. Parsed, 32 MiB of "{}," would take gigabytes.
+_MOST_VALUES = 5_000_000
 
 
 def read_message(kind: type[M], body: bytes) -> M:
-    """Parse an answer. Raises NotTheService if it is another message."""
+    """Parse an answer.
+
+    Raises NotTheService if it is another message, and Internal for more values than the service sends.
+    """
+    if sum(map(body.count, (b",", b"{", b"["))) > _MOST_VALUES:
+        raise Internal(f"the answer has more than {_MOST_VALUES} values")
     try:
         return json_format.Parse(body, kind(), ignore_unknown_fields=True)
     except (json_format.ParseError, ValueError, RecursionError):

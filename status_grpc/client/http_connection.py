@@ -67,6 +67,7 @@ class HttpStream:
 
     def read(self) -> pb.StreamTraceResponse | None:
         """Return the next message; None when the stream has ended with OK. Raises StatusError."""
+        self._watch.timeout = self._patience()
         try:
             with self._reading, self._watch, explained():
                 return self._read()
@@ -155,11 +156,11 @@ class HttpConnection:
         headers = _headers(_JSON, metadata, step.timeout)
         try:
             with self._lines.borrowed() as line:
-                answer = self._exchange(line, step.method, body, headers, deadline)
+                answer = self._exchange(line, self._url(step.method), body, headers, deadline)
         except _LostBeforeAnswer:
             # The other end had given the connection up while it was idle. Every call may be made twice.
             with self._lines.borrowed(fresh=True) as line:
-                answer = self._exchange(line, step.method, body, headers, deadline)
+                answer = self._exchange(line, self._url(step.method), body, headers, deadline)
         if answer.status == http.client.OK:
             return read_message(getattr(pb, f"{step.method}Response"), answer.body)
         raise answered_error(answer.status, answer.reason, answer.headers, answer.body)
@@ -167,19 +168,18 @@ class HttpConnection:
     def is_fine(self, path: str, timeout: float) -> bool:
         """Ask /healthz or /readyz. Raises StatusError when something else answers, or nothing."""
         deadline = time.monotonic() + timeout
-        with self._lines.borrowed(fresh=True) as line, explained():
-            line.open(timeout)
-            answer = line.exchange(f"{self._path}{path}", None, {}, deadline)
+        with self._lines.borrowed(fresh=True) as line:
+            answer = self._exchange(line, f"{self._path}{path}", None, {}, deadline)
         if answer.status not in (http.client.OK, http.client.SERVICE_UNAVAILABLE):
             raise answered_error(answer.status, answer.reason, answer.headers, answer.body)
         return answer.status == http.client.OK
 
-    def _exchange(self, line: Line, method: str, body: bytes, headers: dict[str, str], deadline: float) -> Answer:
+    def _exchange(self, line: Line, path: str, body: bytes | None, headers: dict[str, str], deadline: float) -> Answer:
         line.open(deadline - time.monotonic())
         watch = self._watchdog.watch(line, deadline - time.monotonic() + _GRACE)
         try:
             with watch, explained():
-                answer = line.exchange(self._url(method), body, headers, deadline)
+                answer = line.exchange(path, body, headers, deadline)
                 if watch.expired:  # what was cut off may look whole
                     raise TimeoutError
                 return answer

@@ -22,8 +22,10 @@ from status_grpc.domain.errors import DeadlineExceeded, Internal, Unavailable
 _IDLE = 60.0
 #: How many idle connections are kept.
 _MOST_IDLE = 8
-#: How large an answer may be, in bytes: the service's are below 4 MiB, before they become JSON.
-LARGEST_ANSWER = 64 * 1024 * 1024
+#: Largest answer, in bytes: the service's are below 4 MiB, and JSON may write a byte as six.
+LARGEST_ANSWER = 32 * 1024 * 1024
+#: Largest body of an error, in bytes. Of a larger one only the status code counts.
+LARGEST_ERROR = 1024 * 1024
 _CHUNK = 64 * 1024
 
 
@@ -94,11 +96,15 @@ class Line:
         """Read the rest of an answer. Raises what the standard library does, and Internal."""
         parts: list[bytes] = []
         size = 0
+        most = LARGEST_ANSWER if answer.status == http.client.OK else LARGEST_ERROR
         while part := answer.read1(_CHUNK):
             parts.append(part)
             size += len(part)
-            if size > LARGEST_ANSWER:
-                raise Internal(f"the answer takes more than {LARGEST_ANSWER} bytes")
+            if size > most:
+                if answer.status == http.client.OK:
+                    raise Internal(f"the answer takes more than {most} bytes")
+                self._connection.close()  # the rest is not read
+                return Answer(answer.status, answer.reason, answer.headers, b"")
             self.wait_at_most(deadline - time.monotonic())
         if answer.length:
             raise http.client.IncompleteRead(b"", answer.length)

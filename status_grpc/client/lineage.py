@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tracestatus.v1 import status_service_pb2 as pb
 
-from status_grpc.client.operations import Operation, attempts, call
+from status_grpc.client.operations import Operation, attempts, call, checked_page
 from status_grpc.client.options import ClientOptions
 from status_grpc.domain.errors import FieldViolation, InvalidArgument
 from status_grpc.domain.lineage import Lineage, LineageDirection, LineageEdge, LineageTrace
@@ -44,6 +44,8 @@ def get_lineage(
     traces: dict[str, LineageTrace] = {}
     while True:
         answer: pb.GetLineageResponse = yield from call(tries, "GetLineage", request)
+        checked_page(answer.edges, request, answer.next_page_token)
+        checked_page(answer.traces, request, "")
         edges += map(to_edge, answer.edges)
         for trace in map(to_lineage_trace, answer.traces):
             traces.setdefault(trace.trace_id, trace)

@@ -7,7 +7,7 @@ in the answer, and sleeps each `Pause`. Nothing here knows about channels, threa
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sized
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeAlias, TypeVar
@@ -19,7 +19,7 @@ from status_grpc.client.encodings import encode_draft, set_time
 from status_grpc.client.options import ClientOptions
 from status_grpc.client.retrying import Attempts
 from status_grpc.client.values import EventFields, PathMatch, TraceHistory, Update, Written
-from status_grpc.domain.errors import FieldViolation, InvalidArgument, StatusError
+from status_grpc.domain.errors import FieldViolation, Internal, InvalidArgument, StatusError
 from status_grpc.domain.events import EventDraft, TraceEvent, TraceEventStatus, TraceStatus
 from status_grpc.domain.ids import mint_event_id
 from status_grpc.domain.text import escape_surrogates
@@ -67,6 +67,18 @@ def call(tries: Attempts, method: str, request: Message) -> Operation[Any]:
         else:
             tries.succeeded()
             return answer
+
+
+#: Most entries that the service puts into a page, whatever is asked for: lineage adds the trace it begins with.
+_LARGEST_PAGE = 1001
+
+
+def checked_page(entries: Sized, request: Message, token: str) -> None:
+    """Raise Internal for a page that the service would not send: it is too large, or leads to itself."""
+    if len(entries) > _LARGEST_PAGE:
+        raise Internal(f"the page has {len(entries)} entries, more than {_LARGEST_PAGE}", incident="page")
+    if token and token == request.page_token:  # type: ignore[attr-defined]
+        raise Internal("the page's token leads to the same page again", incident="page")
 
 
 def complete_draft(draft: EventDraft | None, fields: EventFields) -> EventDraft:
@@ -128,6 +140,7 @@ def get_trace(
         wanted = 1000 if max_events is None else max_events - len(events)
         request.page_size = min(max(wanted, 1), 1000)
         answer: pb.GetTraceResponse = yield from call(tries, "GetTrace", request)
+        checked_page(answer.events, request, answer.next_page_token)
         events.extend(to_event(event) for event in answer.events)
         request.page_token = answer.next_page_token
         if not request.page_token or (max_events is not None and len(events) >= max_events):
@@ -167,5 +180,6 @@ def list_page(
 ) -> Operation[tuple[list[Trace], bool]]:
     """Read a page of traces and move the request on to the next one; returns also whether there is one."""
     answer: pb.ListTracesResponse = yield from call(attempts(options, timeout), "ListTraces", request)
+    checked_page(answer.traces, request, answer.next_page_token)
     request.page_token = answer.next_page_token
     return [to_trace(trace) for trace in answer.traces], bool(answer.next_page_token)

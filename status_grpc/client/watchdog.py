@@ -19,13 +19,14 @@ class Watch:
 
     def __init__(self, stream: Cancellable, timeout: float) -> None:
         self._stream = stream
-        self._timeout = timeout
+        #: How long the stream may be silent, in seconds. It holds from the next `with` on.
+        self.timeout = timeout
         self._expiry = float("inf")
         #: Whether the stream was ended for its silence.
         self.expired = False
 
     def __enter__(self) -> None:
-        self._expiry = time.monotonic() + self._timeout
+        self._expiry = time.monotonic() + self.timeout
 
     def __exit__(self, *_: object) -> None:
         self._expiry = float("inf")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 
+from status_grpc.domain.escapes import escaped
+
 _log = logging.getLogger("status_grpc")
 _warned: set[str] = set()
 
@@ -13,7 +15,8 @@ def warn_once(key: str, message: str, *arguments: object) -> None:
     """Log a warning, unless one with this key was logged before."""
     if key not in _warned:
         _warned.add(key)
-        _log.warning(message, *arguments)
+        # Without a handler Python writes it to a terminal, and it may hold the words of a server.
+        _log.warning("%s", escaped(message % arguments if arguments else message))
 
 
 def forget_warnings() -> None:

@@ -59,7 +59,7 @@ def uri_as_path(arrived: ArrivedObject) -> str:
 
 
 def trace_of_unknown(arrived: ArrivedObject) -> EventDraft:
-    """Return the first event of the trace of an object for which no trace was created.
+    """Return the first event for an object without a trace.
 
     A key that fits one of DATASET_KEYS, such as raw/bike-trips/version=1/trips.csv, is of the dataset bike-trips/1.
     Any other key is of its bucket.

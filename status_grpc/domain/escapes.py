@@ -1,4 +1,4 @@
-"""Escapes for characters that steer a terminal: texts of callers reach terminals by commands and by logs."""
+"""Escapes for characters that steer a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A limit of log lines for each peer, so that one client cannot fill the disk."""
+"""A limit of log lines for each peer."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class _Window:
 
 
 class LineLimit:
-    """Allows each peer `most` lines in `seconds`. Then `report` gets the peer and the number of lines left out.
+    """Allows each peer `most` lines in `seconds`.
 
-    A peer's time begins with its first line. Of more than `peers` peers at a time the later ones share one allowance.
+    Then `report` gets the peer and the number of lines left out. A peer's time begins with its first line. Of more than `peers` peers at a time the later ones share one allowance.
     """
 
     def __init__(

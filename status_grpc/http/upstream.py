@@ -36,7 +36,7 @@ _LARGEST_REFUSAL = 64 * 1024
 
 
 class Upstream:
-    """One older status service, of which each answer may take `seconds` in all."""
+    """One older status service. `seconds` is for a whole answer."""
 
     def __init__(self, url: str, *, seconds: float = _SECONDS) -> None:
         self._url = httpx.URL(url.rstrip("/"))
@@ -96,7 +96,10 @@ class Upstream:
 
 
 def _has_dot_segments(path: str) -> bool:
-    """Return whether a server could take a part of the path for "." or "..", even if it decodes it several times."""
+    """Return whether a server could find "." or ".." in the path.
+
+    It may decode the path several times.
+    """
     decoded = path
     for _ in range(_MOST_DECODINGS):
         decoded = unquote(decoded)

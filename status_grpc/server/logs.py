@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import traceback
 from typing import Any, TextIO
@@ -18,6 +19,10 @@ _SHARED: list[Any] = [
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
+
+
+#: Characters that JSON does not escape and that steer a terminal: DEL, the C1 controls, and what reorders a line.
+_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def configure_logs(level: str, style: str, *, worker: int | None = None) -> None:
@@ -54,14 +59,15 @@ def configure_logs(level: str, style: str, *, worker: int | None = None) -> None
 
 def _json(event: dict[str, Any], **_: object) -> str:
     try:
-        return orjson.dumps(event, default=str).decode()
+        text = orjson.dumps(event, default=str).decode()
     except TypeError:
         # Lone surrogates, numbers beyond 64 bits, keys that are no texts.
         return json.dumps(event, default=str)
+    return _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _escape_values(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
-    """Escape the control characters of all keys and values, so that a line stays one and steers no terminal."""
+    """Escape the control characters of all keys and values."""
     return {escaped(str(key)): value if key == "exc_info" else _escaped(value) for key, value in event.items()}
 
 
@@ -72,7 +78,10 @@ def _escaped(value: Any) -> Any:
 
 
 def _write_traceback(target: TextIO, exc_info: Any) -> None:
-    """Write a traceback, indented so that no text in it passes for a line of the log."""
+    """Write a traceback, indented.
+
+    So no text in it passes for a line of the log.
+    """
     for part in traceback.format_exception(*exc_info):
         target.writelines(f"\n  {escaped(line)}" for line in part.rstrip("\n").split("\n"))
 

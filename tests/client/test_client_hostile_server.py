@@ -29,6 +29,7 @@ from status_grpc import (
 from status_grpc.client.http_connection import HttpConnection
 from status_grpc.client.operations import Send
 from status_grpc.client.options import client_options
+from status_grpc.client.reporting.once import warn_once
 
 #: Seconds within which something ends that has half a second: the watchdog looks once a second.
 SOON = 10.0
@@ -224,3 +225,8 @@ def test_grpc_message_larger_than_8_mib_is_refused(hostile: tuple[Hostile, str])
     service.answer = pb.GetTraceResponse(next_page_token="x" * (8 * 1024 * 1024 + 1))
     with StatusClient(address) as client:
         ends_soon(lambda: client.get_trace("x"), ResourceExhausted)
+
+
+def test_warnings_of_the_library_steer_no_terminal(caplog: pytest.LogCaptureFixture) -> None:
+    warn_once("hostile", "status-grpc: events wait for the service at %s: %s", "x", "\x1b]0;owned\x07\n\x9b31m")
+    assert caplog.messages == ["status-grpc: events wait for the service at x: \\x1b]0;owned\\x07\\x0a\\x9b31m"]

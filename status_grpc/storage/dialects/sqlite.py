@@ -116,7 +116,10 @@ class SqliteDatabase(Database):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
 
     def _create_private_file(self, *_: object) -> None:
-        """Create a missing file for its owner only, whatever the umask. SQLite gives -wal and -shm the same mode."""
+        """Create a missing file for its owner only.
+
+        The umask does not matter. SQLite gives -wal and -shm the same mode.
+        """
         if self.file.startswith("file:"):
             return  # a URI, which names a file only to SQLite
         try:

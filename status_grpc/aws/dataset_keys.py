@@ -22,9 +22,10 @@ _PLACEHOLDER = re.compile(r"\{(dataset|version)\}")
 def dataset_traces(templates: Sequence[str] = DATASET_KEYS) -> Callable[[ArrivedObject], EventDraft]:
     """Return a function for Router's `new_trace` that reads the key.
 
-    The function makes the first event of an object's trace. A template is the beginning of a key, up to a slash. `{dataset}` and `{version}` stand for text without slashes,
-    everything else for itself. A key that fits no template names no dataset: its trace is of its bucket.
-    Raises ValueError for a template without either placeholder or without a slash at its end.
+    The function makes the first event of an object's trace. A template is the beginning of a key, up to a slash.
+    `{dataset}` and `{version}` stand for text without slashes, everything else for itself. A key that fits no template
+    names no dataset, so its trace is of its bucket. Raises ValueError for a template without either placeholder or
+    without a slash at its end.
     """
     patterns = [_pattern(template) for template in templates]
 

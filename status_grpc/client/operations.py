@@ -74,7 +74,7 @@ _LARGEST_PAGE = 1001
 
 
 def checked_page(entries: Sized, request: Message, token: str) -> None:
-    """Raise Internal for a page that is too large or leads to itself."""
+    """Raise Internal for a page too large or leading to itself."""
     if len(entries) > _LARGEST_PAGE:
         raise Internal(f"the page has {len(entries)} entries, more than {_LARGEST_PAGE}", incident="page")
     if token and token == request.page_token:  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ _REORDERING = frozenset("\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\
 
 
 def escaped(text: str) -> str:
-    """Return the text on one line, with every control character as an escape."""
+    """Return the text with its control characters as escapes."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(map(escaped_character, text))

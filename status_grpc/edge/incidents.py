@@ -38,10 +38,10 @@ def trace_id_of(request: Any) -> str | None:
 
 
 def log_failed(error: StatusError, method: str, trace_id: str | None, *, peer: str | None = None) -> None:
-    """Log that a call of `method` ended with the error. `peer` is the caller's address without its port.
+    """Log that a call of `method` ended with the error.
 
-    Of each peer 20 lines in 10 s are written, and then one with the number of lines left out. None: no limit. A stream
-    that the server ends because of a drain or its age has not failed.
+    `peer` is the caller's address without its port. Of each peer 20 lines in 10 s are written, and then one with the
+    number of lines left out. None: no limit. A stream that the server ends because of a drain or its age has not failed.
     """
     named = _named(trace_id=trace_id, peer=peer)
     if isinstance(error, Draining | StreamTooOld):
@@ -69,5 +69,5 @@ _limit = LineLimit(_report_left_out)
 
 
 def _named(**names: str | None) -> dict[str, str]:
-    """Return the names that are known. The context of the log may hold others."""
+    """Return the names that are known."""
     return {key: name for key, name in names.items() if name is not None}

@@ -21,7 +21,8 @@ class _Window:
 class LineLimit:
     """Allows each peer `most` lines in `seconds`.
 
-    Then `report` gets the peer and the number of lines left out. A peer's time begins with its first line. Of more than `peers` peers at a time the later ones share one allowance.
+    Then `report` gets the peer and the number of lines left out. A peer's time begins with its first line. Of more than
+    `peers` peers at a time the later ones share one allowance.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class LineLimit:
         self._windows: dict[str, _Window] = {}
 
     def allows(self, peer: str) -> bool:
-        """Count a line of the peer, and return whether it may be written."""
+        """Count a line of the peer and return whether to write it."""
         self.close_windows()
         window = self._windows.get(peer)
         if window is None:
@@ -58,7 +59,7 @@ class LineLimit:
         return False
 
     def close_windows(self) -> None:
-        """Report what was left out of the windows that have ended, and forget them."""
+        """Report and forget the windows that have ended."""
         now = self._clock()
         while self._windows:
             peer, window = next(iter(self._windows.items()))

@@ -83,7 +83,7 @@ class Upstream:
         return _refusal(answer.status_code, content)
 
     def _is_below(self, url: httpx.URL) -> bool:
-        """Return whether a URL, as it will be sent, is below the configured one."""
+        """Return whether a URL is below the configured one."""
         origin = (url.scheme, url.host, url.port, url.userinfo)
         configured = self._url
         prefix = configured.raw_path.rstrip(b"/") + b"/"
@@ -111,7 +111,7 @@ def _has_dot_segments(path: str) -> bool:
 
 
 async def _content(answer: httpx.Response) -> bytes | None:
-    """Return the body of an answer, None if it is larger than LARGEST_ANSWER."""
+    """Return an answer's body, None beyond LARGEST_ANSWER."""
     content = bytearray()
     # Raw: a compressed body, which was not asked for, may grow a thousandfold.
     async for part in answer.aiter_raw():

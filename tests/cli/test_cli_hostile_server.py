@@ -1,4 +1,4 @@
-"""A server that puts escape sequences into every text: no command lets one through to the terminal."""
+"""No command lets escape sequences of a server through to the terminal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KEPT = {"next_page_token"}
 
 
 def filled(kind: type[Message], depth: int = 6) -> Any:
-    """Return a message with EVIL in every text, one entry in every list, and the last value of every enum."""
+    """Return a message with EVIL in every text."""
     message = kind()
     for field in message.DESCRIPTOR.fields:
         if field.name in KEPT or (field.message_type and (depth == 0 or "google" in field.message_type.full_name)):

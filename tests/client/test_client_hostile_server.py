@@ -1,4 +1,7 @@
-"""A server that means harm: what a client takes from it, and for how long, is bounded (docs/client.md, "Bounds")."""
+"""What a client takes from a hostile server is bounded.
+
+The bounds are those of docs/client.md.
+"""
 
 from __future__ import annotations
 

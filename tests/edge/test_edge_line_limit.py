@@ -1,4 +1,4 @@
-"""Log lines of failed calls: they name the peer, and no peer writes more than its share."""
+"""Log lines of failed calls name the peer and are limited."""
 
 from __future__ import annotations
 

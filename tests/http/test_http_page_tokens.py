@@ -1,4 +1,4 @@
-"""Page tokens made by hand: every call that takes one refuses it or answers, and never fails."""
+"""No call fails because of a page token made by hand."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ POSITIONS: st.SearchStrategy[Any] = st.lists(VALUES, max_size=3) | st.recursive(
 
 
 def requests_with(position: Any, trace_id: str) -> dict[str, Any]:
-    """Return a request of each call that takes a token, with a token of that request and this position."""
+    """Return a request of each call with a token of this position."""
     one = pb.GetTraceRequest(trace_id=trace_id)
     listing = pb.ListTracesRequest(domain="d")
     lineage = pb.GetLineageRequest(trace_id=trace_id, direction=pb.LINEAGE_DIRECTION_UPSTREAM)

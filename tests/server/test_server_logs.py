@@ -1,4 +1,4 @@
-"""The log: texts of callers neither steer a terminal nor break a line, and JSON stays JSON."""
+"""Texts of callers in the log steer no terminal."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def test_a_token_of_random_bytes_is_refused(raw: bytes) -> None:
 
 
 def made_by_hand(body: bytes) -> str:
-    """Return a token of QUERY with any body: its digest is no secret."""
+    """Return a token of QUERY with any body."""
     from status_grpc.wire import tokens
 
     return base64.urlsafe_b64encode(tokens._digest(QUERY, body) + body).decode()

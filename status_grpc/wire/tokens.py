@@ -25,8 +25,8 @@ def make_page_token(query: object, position: list[Any]) -> str:
 def read_page_token(query: object, token: str, *readers: Callable[[Any], Any]) -> list[Any]:
     """Return the values of the position in the token.
 
-    Each value is converted by the reader at its place. Raises InvalidArgument, naming page_token, for a token of another
-    query and for one that this service did not make.
+    Each value is converted by the reader at its place. Raises InvalidArgument, naming page_token, for a token of
+    another query and for one that this service did not make.
     """
     try:
         raw = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)

@@ -41,7 +41,7 @@ def log_failed(error: StatusError, method: str, trace_id: str | None, *, peer: s
     """Log that a call of `method` ended with the error.
 
     `peer` is the caller's address without its port. Of each peer 20 lines in 10 s are written, and then one with the
-    number of lines left out. None: no limit. A stream that the server ends because of a drain or its age has not failed.
+    number of lines left out. None: no limit. A stream that a drain or its age has ended has not failed.
     """
     named = _named(trace_id=trace_id, peer=peer)
     if isinstance(error, Draining | StreamTooOld):

@@ -10,14 +10,14 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from status_grpc.domain.errors import Draining, StatusError
 from status_grpc.edge.incidents import unforeseen
 from status_grpc.http.connect import connect_routes
-from status_grpc.http.edge import Edge
+from status_grpc.http.edge import Edge, caller, caller_of
 from status_grpc.http.errors import http_refusal, on_http_error, on_status_error, refusal
 from status_grpc.http.events import come_back, event_routes, wants_events
 from status_grpc.http.health import health_routes
@@ -44,6 +44,7 @@ class HttpApp:
         self.draining = False
         self._prefix = prefix
         self._upstream = edge.upstream
+        self.proxies = edge.proxies
         self._app = Starlette(
             routes=[
                 *health_routes(edge),
@@ -106,6 +107,7 @@ class _Guard:
             started = True
             await send(message)
 
+        caller.set(caller_of(HTTPConnection(scope), self._of.proxies))
         answer = self._refusal(scope)
         if answer is not None:
             await answer(scope, receive, send)
@@ -118,7 +120,7 @@ class _Guard:
             pass  # nobody is there to be told
         except Exception as failure:
             trace_id = scope.get("path_params", {}).get("trace_id")
-            error = unforeseen(failure, f"{scope['method']} of HTTP", trace_id=trace_id)
+            error = unforeseen(failure, f"{scope['method']} of HTTP", trace_id=trace_id, peer=caller.get())
             if started:
                 raise  # the connection is closed, so that nobody takes what was sent for the whole
             await refusal(scope, error)(scope, receive, send)

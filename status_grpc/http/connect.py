@@ -30,10 +30,10 @@ from tracestatus.v1 import status_service_pb2 as pb
 
 from status_grpc.domain.errors import InvalidArgument, PassingError, StatusError
 from status_grpc.edge.calls import StatusCalls, checkpoint_message, encode_item
-from status_grpc.edge.incidents import trace_id_of, unforeseen
+from status_grpc.edge.incidents import forget_frames, log_failed, trace_id_of, unforeseen
 from status_grpc.http.compression import Gzip
-from status_grpc.http.connect_requests import CheckedRequests, caller
-from status_grpc.http.edge import Edge
+from status_grpc.http.connect_requests import CheckedRequests, raised_errors
+from status_grpc.http.edge import Edge, caller
 from status_grpc.http.streaming import STREAM_HEADERS
 from status_grpc.service.following import Checkpoint, FollowItem
 from status_grpc.wire.errors import CODES, encode_error
@@ -141,7 +141,7 @@ def _info(method: MethodDescriptor) -> MethodInfo[_Request, bytes]:
 def _waiting(context: Context) -> dict[str, Any]:
     """Return what a call that waits has to know beside its request."""
     remaining = None if context.timeout_ms is None else context.timeout_ms / 1000
-    return {"caller": caller.get(), "remaining": remaining}
+    return {"caller": caller.get() or "", "remaining": remaining}
 
 
 def _unary(
@@ -170,7 +170,7 @@ def _stream(calls: StatusCalls, method: MethodDescriptor) -> Callable[[_Request,
                 context.response_headers[name] = value
             encode = _item_json if request.as_json else encode_item
             wanted = await _decoded(request, pb.StreamTraceRequest)
-            async with aclosing(calls.follow(wanted, caller=caller.get())) as items:
+            async with aclosing(calls.follow(wanted, caller=caller.get() or "")) as items:
                 async for item in items:
                     for message in encode(item):
                         yield message
@@ -229,13 +229,15 @@ def _translated_errors(method: str, context: Context) -> Iterator[None]:
     except StatusError as raised:
         error = raised
     except Exception as failure:
-        error = unforeseen(failure, method)
+        error = unforeseen(failure, method, peer=caller.get())
     else:
         return
+    log_failed(error, method, None, peer=caller.get())
+    forget_frames(error)
     status = encode_error(error)
-    code = _CONNECT_CODES[status.code]
-    log.info("call failed", method=method, code=code.name, reason=error.reason)
     if isinstance(error, PassingError):
         context.response_headers["retry-after"] = str(math.ceil(error.retry_after.total_seconds()))
     details = [ErrorDetail(PackedDetail(type_url=detail.type_url, value=detail.value)) for detail in status.details]
-    raise ConnectError(code, status.message, details) from None
+    translated = ConnectError(_CONNECT_CODES[status.code], status.message, details)
+    raised_errors.get().append(translated)
+    raise translated from None

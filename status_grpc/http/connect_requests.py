@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextvars import ContextVar
 from http import HTTPStatus
 
-import structlog
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -13,13 +12,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from status_grpc.domain.errors import SlowReader
+from status_grpc.edge.incidents import forget_frames, log_failed
 from status_grpc.http.bodies import read_body
-from status_grpc.http.edge import Edge, caller_of
+from status_grpc.http.edge import Edge, caller
 from status_grpc.http.grpc_web import grpc_web_refusal, speaks_grpc_web
 from status_grpc.http.streaming import bounded, cut
 
-#: Who makes the call that is being answered.
-caller: ContextVar[str] = ContextVar("caller")
+#: The errors that the call being answered has raised into connectrpc.
+raised_errors: ContextVar[list[BaseException]] = ContextVar("raised_errors")
 
 _GRPC_WEB = ("application/grpc-web", "application/grpc-web+proto", "application/grpc-web+json")
 _UNARY_TYPES = ("application/json", "application/proto", *_GRPC_WEB)
@@ -31,8 +31,6 @@ _CODES = {
     HTTPStatus.REQUEST_TIMEOUT: "deadline_exceeded",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "resource_exhausted",
 }
-
-log = structlog.get_logger(__name__)
 
 
 class CheckedRequests:
@@ -54,13 +52,18 @@ class CheckedRequests:
             return
         except ClientDisconnect:
             return
-        caller.set(caller_of(Request(scope), self._edge))
+        raised: list[BaseException] = []
+        raised_errors.set(raised)
         try:
             sending = bounded(send, self._edge.write_timeout_seconds)
             await self._app(scope, _replayed(body, receive), sending)
         except SlowReader as error:
-            log.info("call failed", method=scope["path"], reason=error.reason)
+            log_failed(error, scope["path"], None, peer=caller.get())
             await cut(scope, receive)
+        finally:
+            # connectrpc keeps the error in a frame that the error keeps.
+            for each in raised:
+                forget_frames(each)
 
     def _headers(self, scope: Scope) -> list[tuple[bytes, bytes]]:
         """Return the headers, the content type without its parameters. Raises HTTPException."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from starlette.requests import HTTPConnection
@@ -17,6 +18,9 @@ from status_grpc.http.upstream import Upstream
 from status_grpc.service.following import Following
 from status_grpc.service.traces import Traces
 from status_grpc.wire.events import with_message
+
+#: The address of whoever makes the request that is being answered; None outside of a request.
+caller: ContextVar[str | None] = ContextVar("caller", default=None)
 
 
 @dataclass(slots=True)
@@ -73,10 +77,10 @@ def with_size(edge: Edge, draft: EventDraft) -> EventDraft:
     return draft
 
 
-def caller_of(connection: HTTPConnection, edge: Edge) -> str:
+def caller_of(connection: HTTPConnection, proxies: TrustedProxies) -> str:
     """Return the caller's address, as far as limits are concerned: the peer's, or what a trusted proxy says.
 
     The one place of this edge that says so, as `rpc.servicer.caller_of` is of the other.
     """
     peer = connection.client.host if connection.client else ""
-    return edge.proxies.caller(peer, connection.headers.getlist("x-forwarded-for"))
+    return proxies.caller(peer, connection.headers.getlist("x-forwarded-for"))

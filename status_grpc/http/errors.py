@@ -13,7 +13,8 @@ from starlette.responses import JSONResponse, Response
 
 from status_grpc.domain import errors
 from status_grpc.domain.errors import InvalidArgument, PassingError, StatusError
-from status_grpc.edge.incidents import log_failed
+from status_grpc.edge.incidents import forget_frames, log_failed
+from status_grpc.http.edge import caller
 from status_grpc.http.grpc_web import grpc_web_error, grpc_web_refusal, speaks_grpc_web
 
 #: The status code of every error of the domain. 429 and 5xx are tried again by the older clients, so they are only for
@@ -71,7 +72,8 @@ async def on_status_error(request: Request, error: Exception) -> Response:
     """Answer an error of the domain."""
     assert isinstance(error, StatusError)
     route = getattr(request.scope.get("route"), "path", "")
-    log_failed(error, f"{request.method} {route}", request.path_params.get("trace_id"))
+    log_failed(error, f"{request.method} {route}", request.path_params.get("trace_id"), peer=caller.get())
+    forget_frames(error)
     return refusal(request.scope, error)
 
 

@@ -44,8 +44,8 @@ from status_grpc.domain.errors import (
 )
 from status_grpc.domain.validation import raise_if_any
 from status_grpc.edge.calls import checkpoint_message
-from status_grpc.edge.incidents import unforeseen
-from status_grpc.http.edge import Edge, caller_of
+from status_grpc.edge.incidents import log_failed, unforeseen
+from status_grpc.http.edge import Edge, caller
 from status_grpc.http.streaming import STREAM_HEADERS, bounded, cut
 from status_grpc.service.following import Checkpoint, FollowItem
 from status_grpc.wire.errors import CODES
@@ -99,7 +99,7 @@ class _Events:
             try:
                 await response(scope, receive, bounded(send, self._edge.write_timeout_seconds))
             except SlowReader as error:
-                log.info("call failed", method="events", reason=error.reason)
+                log_failed(error, "events", None, peer=caller.get())
                 await cut(scope, receive)
 
     async def _response(self, request: Request, stack: AsyncExitStack) -> Response:
@@ -110,7 +110,7 @@ class _Events:
         fields, last_id = _fields(request), _last_id(request)
         try:
             wanted = _wanted(_resumed(fields, last_id) if last_id else fields)
-            items = self._edge.calls.follow(wanted, caller=caller_of(request, self._edge))
+            items = self._edge.calls.follow(wanted, caller=caller.get() or "")
             await stack.enter_async_context(aclosing(items))
             # What is wrong shows before the answer begins, so that its status can say so.
             first = await anext(items)
@@ -230,7 +230,7 @@ async def _blocks(
     except StatusError as error:
         yield _failed(error)
     except Exception as failure:
-        yield b": %b\n\n" % unforeseen(failure, "events").message.encode()
+        yield b": %b\n\n" % unforeseen(failure, "events", peer=caller.get()).message.encode()
 
 
 def _tell(item: FollowItem, *, by_path: bool) -> Iterator[bytes]:

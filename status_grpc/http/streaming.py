@@ -11,6 +11,8 @@ from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from status_grpc.domain.errors import SlowReader
+from status_grpc.edge.incidents import log_failed
+from status_grpc.http.edge import caller
 from status_grpc.http.hosting.protocol import ABORT
 
 log = structlog.get_logger(__name__)
@@ -44,7 +46,7 @@ class BoundedStream(StreamingResponse):
         try:
             await super().__call__(scope, receive, bounded(send, self._seconds))
         except SlowReader as error:
-            log.info("call failed", method=scope["path"], reason=error.reason)
+            log_failed(error, scope["path"], None, peer=caller.get())
             await cut(scope, receive)
 
 

@@ -68,14 +68,14 @@ class CallInterceptor(AsyncServerInterceptor):
         context: grpc.aio.ServicerContext[Any, Any],
         method_name: str,
     ) -> Any:
-        caller = None
+        caller = counted = None
         try:
             if method_name.startswith(_SERVICE_PREFIX):
+                caller = caller_of(context)
                 if self.draining:
                     raise Draining
-                peer = caller_of(context)
-                self._limits.begin(peer)
-                caller = peer
+                self._limits.begin(caller)
+                counted = caller
             if type(request_or_iterator) is Malformed:
                 raise InvalidArgument([request_or_iterator.violation])
             result = method(request_or_iterator, context)
@@ -83,26 +83,29 @@ class CallInterceptor(AsyncServerInterceptor):
                 return result  # the reflection and health services, which are not ours
             return await result
         except StatusError as error:
-            return _refuse(context, error, method_name, request_or_iterator)
+            return _refuse(context, error, method_name, request_or_iterator, caller)
         except (asyncio.CancelledError, grpc.aio.AbortError):  # health and reflection abort
             raise
         except Exception as failure:
             if context.done():
                 # The client is gone: what failed is the writing to it.
                 raise asyncio.CancelledError from failure
-            internal = unforeseen(failure, method_name, trace_id=trace_id_of(request_or_iterator))
-            return _refuse(context, internal, method_name, request_or_iterator)
+            trace_id = trace_id_of(request_or_iterator)
+            internal = unforeseen(failure, method_name, trace_id=trace_id, peer=caller)
+            return _refuse(context, internal, method_name, request_or_iterator, caller)
         finally:
-            if caller is not None:
-                self._limits.end(caller)
+            if counted is not None:
+                self._limits.end(counted)
 
 
-def _refuse(context: grpc.aio.ServicerContext[Any, Any], error: StatusError, method: str, request: Any) -> bytes:
+def _refuse(
+    context: grpc.aio.ServicerContext[Any, Any], error: StatusError, method: str, request: Any, peer: str | None
+) -> bytes:
     """Log the error, set it as the call's status, and return the empty answer.
 
     `context.abort` would raise, and leave a reference cycle that keeps the request until the next garbage collection.
     """
-    log_failed(error, method, trace_id_of(request))
+    log_failed(error, method, trace_id_of(request), peer=peer)
     forget_frames(error)
     status = encode_error(error)
     context.set_trailing_metadata(((DETAILS_KEY, status.SerializeToString()),))

@@ -32,12 +32,12 @@ def serve(settings: Settings) -> None:
 def relieve_collector() -> None:
     """Let the garbage collector run less often, and never over what was imported.
 
-    Calls make their objects without cycles and drop them at once; looking for cycles among them after every few calls
-    took a sixth of the time of a busy server.
+    gRPC leaves five objects in a cycle at each call. Looking for cycles after every 700 objects took a sixth of the
+    time of a busy server. After every 10,000 a collection takes 1 to 4 ms, after every 50,000 it took 25 ms.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(10_000, 20, 50)
 
 
 async def _serve(settings: Settings) -> None:

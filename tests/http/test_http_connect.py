@@ -404,7 +404,7 @@ def test_a_client_that_does_not_read_is_cut_off_and_holds_nothing(new_gateway: C
     host, port = gateway.http.split(":")
     with socket.create_connection((host, int(port)), timeout=PATIENCE) as stalled:
         body = envelope(pb.StreamTraceRequest(trace_id=trace_id).SerializeToString())
-        head = f"POST {PATH}/StreamTrace HTTP/1.1\r\nhost: x\r\ncontent-type: application/connect+proto\r\n"
+        head = f"POST {PATH}/StreamTrace HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/connect+proto\r\n"
         stalled.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
         assert stalled.recv(1)
         # It is let go of while it still does not read: there is room for one follower only.

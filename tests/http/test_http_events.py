@@ -275,7 +275,7 @@ def test_a_reader_that_has_gone_is_noticed(new_gateway: Callable[..., Gateway]) 
     host, port = gateway.http.split(":")
     with StatusClient(gateway.grpc) as rpc:
         trace_id = create(rpc, "gone")
-        request = f"GET /v1/traces/{trace_id}/events HTTP/1.1\r\nhost: x\r\n\r\n".encode()
+        request = f"GET /v1/traces/{trace_id}/events HTTP/1.1\r\nhost: localhost\r\n\r\n".encode()
 
         def has_room() -> bool:
             # The answer is not read to its end: the connection is closed in the middle of it.

@@ -1,4 +1,4 @@
-"""The connections of one AsyncStatusClient: a channel for calls, one for streams."""
+"""The connections of one AsyncStatusClient: a channel for calls, others for streams."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from status_grpc.client.forks import grpc_is_usable, renew_after_fork
 from status_grpc.client.operations import Send
 from status_grpc.client.options import ClientOptions
 from status_grpc.client.relay import Relay
+from status_grpc.client.stream_pool import StreamPool
 from status_grpc.client.tokens import async_metadata
 from status_grpc.domain.errors import Unavailable
 
@@ -44,6 +45,7 @@ class AsyncStream:
         self._channel = channel
         self._call = call
         self._timeout = timeout
+        self._counted = True
 
     async def read(self) -> pb.StreamTraceResponse | None:
         """Return the next message; None when the stream has ended with OK. Raises StatusError."""
@@ -54,12 +56,22 @@ class AsyncStream:
             self._connection.discard(self._channel)
             raise Unavailable("the stream fell silent") from None
         except grpc.aio.AioRpcError as error:
+            self._give_back()
             raise to_error(error) from None
-        return None if message is grpc.aio.EOF else cast("pb.StreamTraceResponse", message)
+        if message is grpc.aio.EOF:
+            self._give_back()
+            return None
+        return cast("pb.StreamTraceResponse", message)
 
     def cancel(self) -> None:
         """End the stream, if it has not ended."""
         self._call.cancel()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        if self._counted:
+            self._counted = False
+            self._connection.stream_ended(self._channel)
 
 
 class AsyncConnection:
@@ -70,13 +82,15 @@ class AsyncConnection:
         self._closed = False
         self._relay = Relay(options)
         self._calls: OpenAioChannel | None = None
-        self._streams: OpenAioChannel | None = None
+        self._streams = StreamPool[OpenAioChannel]()
+        self._loop: asyncio.AbstractEventLoop | None = None
         renew_after_fork(self)
 
     def after_fork(self) -> None:
         """Forget what belongs to the parent."""
         _of_the_parent.append((self._calls, self._streams))
-        self._calls = self._streams = None
+        self._calls = None
+        self._streams = StreamPool()
 
     def stub(self) -> StatusServiceAsyncStub:
         """Return the stub for calls."""
@@ -92,7 +106,9 @@ class AsyncConnection:
         metadata = await async_metadata(self._options)
         if not grpc_is_usable():
             return await asyncio.to_thread(self._relay.send, step, metadata)
-        channel = self._channel_for_calls()
+        # A wait takes as long as a stream, and so many of them must not keep calls waiting either.
+        waits = step.method == "WaitTrace"
+        channel = self._channel_for_stream() if waits else self._channel_for_calls()
         begun_at = time.monotonic()
         try:
             answer = await getattr(channel.stub, step.method)(step.request, timeout=step.timeout, metadata=metadata)
@@ -102,6 +118,9 @@ class AsyncConnection:
             if channel.seems_dead(error, begun_at):
                 self.discard(channel)
             raise error from None
+        finally:
+            if waits:
+                self.stream_ended(channel)
         channel.answered()
         return answer
 
@@ -109,11 +128,19 @@ class AsyncConnection:
         """Open a stream, which is given up when it says nothing for too long. Raises as `send` does."""
         self._check_open()
         metadata = await async_metadata(self._options)
-        if self._streams is None or self._streams.loop is not asyncio.get_running_loop():
-            self._streams = OpenAioChannel(self._options, streams=True)
-        channel = self._streams
+        channel = self._channel_for_stream()
         call = channel.stub.StreamTrace(opening.request, timeout=opening.timeout, metadata=metadata)
         return AsyncStream(self, channel, call, opening.silence_timeout)
+
+    def _channel_for_stream(self) -> OpenAioChannel:
+        """Return a channel that counts one more stream, until `stream_ended`."""
+        if self._loop is not asyncio.get_running_loop():
+            self._loop, self._streams = asyncio.get_running_loop(), StreamPool()
+        channel = self._streams.take()
+        if channel is None:
+            channel = OpenAioChannel(self._options, streams=True)
+            self._streams.add(channel)
+        return channel
 
     def _channel_for_calls(self) -> OpenAioChannel:
         calls = self._calls
@@ -126,14 +153,20 @@ class AsyncConnection:
         """Use this channel for nothing new."""
         if self._calls is channel:
             self._calls = None
-        if self._streams is channel:
-            self._streams = None
+        self._streams.discard(channel)
+
+    def stream_ended(self, channel: OpenAioChannel) -> None:
+        """Note that a stream on this channel has ended."""
+        # A channel that nobody refers to closes by itself.
+        self._streams.give_back(channel)
 
     async def close(self) -> None:
         """Close the channels; what is under way ends."""
         self._closed = True
-        channels, self._calls, self._streams = (self._calls, self._streams), None, None
+        channels = self._streams.clear()
+        if self._calls is not None:
+            channels.append(self._calls)
+            self._calls = None
         for channel in channels:
-            if channel is not None:
-                await channel.channel.close()
+            await channel.channel.close()
         await asyncio.to_thread(self._relay.close)

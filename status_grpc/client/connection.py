@@ -1,4 +1,4 @@
-"""The connections of one StatusClient: a channel for calls, one for streams, and who watches over the streams."""
+"""The connections of one StatusClient: a channel for calls, others for streams, and the watchdog of the streams."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from status_grpc.client.forks import calling, grpc_is_usable, renew_after_fork
 from status_grpc.client.operations import Send
 from status_grpc.client.options import ClientOptions
 from status_grpc.client.relay import Relay
+from status_grpc.client.stream_pool import StreamPool
 from status_grpc.client.tokens import Metadata, metadata
 from status_grpc.client.watchdog import Watchdog
 from status_grpc.domain.errors import Unavailable
@@ -44,6 +45,7 @@ class Stream:
         self._call = call
         self._watchdog = watchdog
         self._watch = watchdog.watch(call, timeout)
+        self._counted = True
 
     def read(self) -> pb.StreamTraceResponse | None:
         """Return the next message; None when the stream has ended with OK. Raises StatusError."""
@@ -51,16 +53,25 @@ class Stream:
             with self._watch:
                 message: pb.StreamTraceResponse | None = next(self._call, None)
         except grpc.RpcError as error:
+            self._give_back()
             if self._watch.expired:
                 self._connection.discard(self._channel)
                 raise Unavailable("the stream fell silent") from None
             raise to_error(error) from None
+        if message is None:
+            self._give_back()
         return message
 
     def cancel(self) -> None:
         """End the stream, if it has not ended."""
         self._watchdog.forget(self._watch)
         self._call.cancel()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        if self._counted:
+            self._counted = False
+            self._connection.stream_ended(self._channel)
 
 
 class Connection:
@@ -76,7 +87,7 @@ class Connection:
     def _begin(self) -> None:
         self._lock = threading.Lock()
         self._calls: OpenChannel | None = None
-        self._streams: OpenChannel | None = None
+        self._streams = StreamPool[OpenChannel]()
         self._watchdog = Watchdog()
 
     def after_fork(self) -> None:
@@ -102,9 +113,11 @@ class Connection:
     def attempt(self, step: Send, metadata: Metadata) -> Any:
         """Make one attempt of a call by gRPC in this process. Raises StatusError."""
         begun_at = time.monotonic()
+        # A wait takes as long as a stream, and so many of them must not keep calls waiting either.
+        waits = step.method == "WaitTrace"
+        channel = self._channel_for_stream() if waits else self._channel_for_calls()
         try:
             with calling():
-                channel = self._channel_for_calls()
                 answer = getattr(channel.stub, step.method)(step.request, timeout=step.timeout, metadata=metadata)
         except grpc.RpcError as failure:
             self._check_open()
@@ -112,18 +125,27 @@ class Connection:
             if channel.seems_dead(error, begun_at):
                 self.discard(channel)
             raise error from None
+        finally:
+            if waits:
+                self.stream_ended(channel)
         channel.answered()
         return answer
 
     def open_stream(self, opening: Opening) -> Stream:
         """Open a stream, which is cancelled when it says nothing for too long. Raises as `send` does."""
         self._check_open()
-        with self._lock:
-            if self._streams is None:
-                self._streams = OpenChannel(self._options, streams=True)
-            channel = self._streams
+        channel = self._channel_for_stream()
         call = channel.stub.StreamTrace(opening.request, timeout=opening.timeout, metadata=metadata(self._options))
         return Stream(self, channel, call, self._watchdog, opening.silence_timeout)
+
+    def _channel_for_stream(self) -> OpenChannel:
+        """Return a channel that counts one more stream, until `stream_ended`."""
+        with self._lock:
+            channel = self._streams.take()
+            if channel is None:
+                channel = OpenChannel(self._options, streams=True)
+                self._streams.add(channel)
+            return channel
 
     def _channel_for_calls(self) -> OpenChannel:
         with self._lock:
@@ -137,15 +159,23 @@ class Connection:
         with self._lock:
             if self._calls is channel:
                 self._calls = None
-            if self._streams is channel:
-                self._streams = None
+            self._streams.discard(channel)
+
+    def stream_ended(self, channel: OpenChannel) -> None:
+        """Note that a stream on this channel has ended."""
+        with self._lock:
+            unused = self._streams.give_back(channel)
+        if unused is not None:
+            unused.channel.close()
 
     def close(self) -> None:
         """Close the channels; what is under way ends."""
         self._closed = True
         with self._lock:
-            channels, self._calls, self._streams = (self._calls, self._streams), None, None
+            channels = self._streams.clear()
+            if self._calls is not None:
+                channels.append(self._calls)
+                self._calls = None
         for channel in channels:
-            if channel is not None:
-                channel.channel.close()
+            channel.channel.close()
         self._relay.close()

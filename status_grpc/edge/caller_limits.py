@@ -10,7 +10,7 @@ _RETRY_AFTER = timedelta(seconds=5)
 
 
 class CallerLimits:
-    """Counts the open calls of each caller, streams and waits included."""
+    """Counts the open calls of each caller, apart from streams and waits, which `service.following` counts."""
 
     def __init__(self, most_per_caller: int) -> None:
         self._most = most_per_caller

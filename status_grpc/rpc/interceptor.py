@@ -21,6 +21,9 @@ from status_grpc.wire.parsing import Malformed
 
 _SERVICE_PREFIX = f"/{SERVICE_NAME}/"
 
+#: Streams and waits have the same limit, apart from other calls: who follows much may still report.
+_COUNTED_ELSEWHERE = (f"{_SERVICE_PREFIX}StreamTrace", f"{_SERVICE_PREFIX}WaitTrace")
+
 _GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 #: A call that is cancelled when less than this is left of its time, in seconds, was cancelled by its deadline.
@@ -74,8 +77,9 @@ class CallInterceptor(AsyncServerInterceptor):
                 caller = caller_of(context)
                 if self.draining:
                     raise Draining
-                self._limits.begin(caller)
-                counted = caller
+                if method_name not in _COUNTED_ELSEWHERE:
+                    self._limits.begin(caller)
+                    counted = caller
             if type(request_or_iterator) is Malformed:
                 raise InvalidArgument([request_or_iterator.violation])
             result = method(request_or_iterator, context)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -108,10 +110,36 @@ def test_caller_at_its_limit_leaves_others_unaffected(victim: Victim) -> None:
         open_streams = [stream(request, timeout=60) for _ in range(20)]
         for one in open_streams:
             assert next(one).HasField("checkpoint")
-        update = channel.unary_unary("/tracestatus.v1.StatusService/Update")
         with pytest.raises(grpc.RpcError) as refused:
-            update(b"", timeout=10)
+            next(stream(request, timeout=10))
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        get = channel.unary_unary("/tracestatus.v1.StatusService/GetTrace", request_serializer=None)
+        with pytest.raises(grpc.RpcError) as answered:
+            get(pb.GetTraceRequest(trace_id="unknown").SerializeToString(), timeout=10)
+        assert answered.value.code() is grpc.StatusCode.NOT_FOUND
         for one in open_streams:
             one.cancel()
     held.close()
+
+
+def many(flags: tuple[str, ...], count: int) -> Any:
+    return pytest.param(flags, count, id=f"{count} followers")
+
+
+#: A connection serves 100 calls, so more followers than that show that the client opens others.
+FOLLOWERS = [many((), 5_000), many(("--max-streams-per-caller", "10000"), 10_000)] if MEASURED else [many((), 300)]
+
+
+@pytest.mark.parametrize(("victim", "count"), FOLLOWERS, indirect=["victim"])
+def test_one_client_follows_more_traces_than_a_connection_serves(victim: Victim, count: int) -> None:
+    command = [sys.executable, str(HERE / "followers.py"), victim.address, str(count)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as followers:
+        assert followers.stdout is not None
+        assert followers.stdin is not None
+        assert followers.stdout.readline() == "following\n"
+        with Bystander(victim.address, victim.url) as bystander:
+            time.sleep(0.5)
+        print(f"{count} followers; memory grew by {victim.growth():.0f} MB")
+        assert_undisturbed(bystander, 0.15)
+        followers.stdin.close()
+        assert followers.wait(60) == 0

@@ -15,7 +15,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-protobuf test-browser test-long screenshot faults test-postgres test-pgbouncer check format generate check-generated released bench bench-quick bench-ab bench-peers lock clean
+.PHONY: help setup demo serve test test-protobuf test-browser test-long screenshot faults hostile test-postgres test-pgbouncer check format generate check-generated released bench bench-quick bench-ab bench-peers lock clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
@@ -78,6 +78,9 @@ screenshot: $(READY) ## take the picture of `status-grpc watch` in docs/ anew
 
 faults: $(READY) ## run the fault suite in its long form, and print what it counted
 	STATUS_GRPC_LONG_TESTS=1 $(BIN)/python -m pytest --timeout 900 -rP tests/faults
+
+hostile: $(READY) ## attack a server as a stranger can, in the long form, alone on the machine, with latencies
+	STATUS_GRPC_HOSTILE=1 $(BIN)/python -m pytest --timeout 600 -rP tests/hostile
 
 POSTGRES_BIN ?=
 test-postgres: $(READY) ## run what is about PostgreSQL on another one (POSTGRES_BIN=/usr/lib/postgresql/15/bin)

@@ -9,6 +9,8 @@ from benchmarks.http2 import Connection, Exchange, grpc_message, request_headers
 from benchmarks.load.base import Outcome, Trail
 from benchmarks.processes import Line
 
+_PREFIX = 5
+
 
 @dataclass(frozen=True)
 class Arrivals:
@@ -30,7 +32,8 @@ class _Call(Exchange):
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def received(self, chunk: bytes) -> None:
-        self._answered = True
+        # A call that fails answers with an empty message: its prefix of five bytes alone.
+        self._answered = self._answered or len(chunk) > _PREFIX
 
     def ended(self, closed: bool) -> None:
         self._trail.starts.append(self._started)

@@ -41,6 +41,9 @@ class PythonDriver(Driver):
         return Outcome([trail for part in parts for trail in part.trails], sum(part.generator_cpu for part in parts))
 
 
+_PREFIX = 5
+
+
 class _Caller:
     """Keeps a connection's calls in flight until all were made."""
 
@@ -77,7 +80,8 @@ class _Call(Exchange):
         self._caller, self._answered, self._started = caller, False, time.monotonic()
 
     def received(self, chunk: bytes) -> None:
-        self._answered = True
+        # A call that fails answers with an empty message: its prefix of five bytes alone.
+        self._answered = self._answered or len(chunk) > _PREFIX
 
     def ended(self, closed: bool) -> None:
         self._caller.ended(self._started, self._answered and closed)

@@ -132,7 +132,7 @@ class StatusServer:
             sentence = f"--http: {error.name} is missing: install HTTP with pip install 'status-grpc[http]'"
             raise SettingsError(sentence) from None
         settings = self._settings
-        proxies = TrustedProxies.parse(settings.trusted_proxies)
+        proxies = TrustedProxies.parse(settings.trusted_proxies or "")
         edge = Edge(
             proxies=proxies,
             traces=traces,
@@ -148,7 +148,7 @@ class StatusServer:
         )
         assert settings.http is not None
         listen_host = settings.http.rpartition(":")[0]
-        sites = site_policy(listen_host, settings.http_hosts, settings.http_origins)
+        sites = site_policy(listen_host, settings.http_hosts or "", settings.http_origins or "")
         return HttpServer(
             HttpApp(edge, sites, prefix=settings.http_prefix or "", around=self._watching.around_requests()),
             HostingSettings(

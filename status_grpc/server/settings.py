@@ -41,13 +41,13 @@ class Settings(BaseSettings):
         None,
         description="What the paths of HTTP requests may begin with, such as /status-api; without it they work, too.",
     )
-    http_origins: str = Field(
-        "",
+    http_origins: str | None = Field(
+        None,
         description="Which other sites' pages may call over HTTP: origins such as https://example.com, with commas; "
         "* is all. Default: none.",
     )
-    http_hosts: str = Field(
-        "",
+    http_hosts: str | None = Field(
+        None,
         description="Names that the Host of an HTTP request may have, with commas. Default: on the loopback interface "
         "its own names, elsewhere any.",
     )
@@ -148,8 +148,8 @@ class Settings(BaseSettings):
     connection_idle_seconds: float = Field(
         600.0, gt=0, description="How long a gRPC connection without calls stays open, in seconds."
     )
-    trusted_proxies: str = Field(
-        "",
+    trusted_proxies: str | None = Field(
+        None,
         description="Addresses or networks of proxies whose X-Forwarded-For names the caller, with commas between.",
     )
     max_connection_streams: int = Field(
@@ -200,8 +200,8 @@ class Settings(BaseSettings):
 
     @field_validator("trusted_proxies")
     @classmethod
-    def _are_networks(cls, value: str) -> str:
-        for part in value.split(","):
+    def _are_networks(cls, value: str | None) -> str | None:
+        for part in (value or "").split(","):
             if part.strip():
                 ipaddress.ip_network(part.strip())
         return value

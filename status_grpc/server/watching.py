@@ -96,7 +96,7 @@ class Watching:
             client_ca=settings.tls_client_ca,
         )
         self._server = HttpServer(
-            MetricsApp(self.metrics.registry, site_policy(host, settings.http_hosts, ""), is_ready), hosting
+            MetricsApp(self.metrics.registry, site_policy(host, settings.http_hosts or "", ""), is_ready), hosting
         )
         try:
             bound = self._server.bind(host, port)

@@ -1,4 +1,4 @@
-"""The connections of one AsyncStatusClient: a channel for calls, others for streams."""
+"""Channels of one AsyncStatusClient, apart for calls and for streams."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ class AsyncConnection:
 
     def stream_ended(self, channel: OpenAioChannel) -> None:
         """Note that a stream on this channel has ended."""
-        # A channel that nobody refers to closes by itself.
+        # A channel without references closes itself.
         self._streams.give_back(channel)
 
     async def close(self) -> None:

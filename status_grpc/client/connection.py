@@ -1,4 +1,4 @@
-"""The connections of one StatusClient: a channel for calls, others for streams, and the watchdog of the streams."""
+"""Channels of one StatusClient, and the watchdog of its streams."""
 
 from __future__ import annotations
 

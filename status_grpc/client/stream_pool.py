@@ -1,4 +1,7 @@
-"""Spreads streams over connections: a server serves only so many calls on each, and lets the others wait silently."""
+"""Spreads streams over connections.
+
+A server serves a limited number of calls on a connection, and lets the others wait silently.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,13 @@ C = TypeVar("C")
 
 
 class StreamPool(Generic[C]):
-    """The open channels for streams, with the number of streams on each. Not safe for threads."""
+    """Open channels, with the number of streams on each. Not thread-safe."""
 
     def __init__(self) -> None:
         self._streams: dict[C, int] = {}
 
     def take(self) -> C | None:
-        """Return a channel with room for one more stream, which counts from now on, or None."""
+        """Count a stream on a channel with room and return it, or None."""
         for channel, streams in self._streams.items():
             if streams < STREAMS_PER_CONNECTION:
                 self._streams[channel] = streams + 1
@@ -30,9 +33,9 @@ class StreamPool(Generic[C]):
         self._streams[channel] = 1
 
     def give_back(self, channel: C) -> C | None:
-        """Note that a stream has ended. Returns a channel that nobody needs any more, to be closed, or None.
+        """Note that a stream has ended.
 
-        One empty channel is kept.
+        Returns its channel if that is empty and another one is open. The caller closes it. One empty channel is kept.
         """
         if channel not in self._streams:  # discarded meanwhile
             return None

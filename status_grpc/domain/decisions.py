@@ -132,7 +132,7 @@ class Deciding:
                 case Beat():
                     return self._beat(command, now)
         except StatusError as error:
-            # An error that is a value holds no frames: with those that hold it, it would make a reference cycle.
+            # As a value it must not keep its frames: a frame that holds the error would make a reference cycle.
             return error.with_traceback(None)
 
     def _create(self, command: CreateTrace, now: datetime) -> Decision:

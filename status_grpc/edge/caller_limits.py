@@ -1,4 +1,4 @@
-"""How many calls one caller may have open at once."""
+"""Limit of open calls per caller."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ _RETRY_AFTER = timedelta(seconds=5)
 
 
 class CallerLimits:
-    """Counts the open calls of each caller, apart from streams and waits, which `service.following` counts."""
+    """Counts the open calls of each caller.
+
+    Streams and waits are not among them. `service.following` counts those.
+    """
 
     def __init__(self, most_per_caller: int) -> None:
         self._most = most_per_caller

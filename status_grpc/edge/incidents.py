@@ -51,7 +51,7 @@ def log_failed(error: StatusError, method: str, trace_id: str | None, *, peer: s
 
 
 def forget_frames(error: BaseException) -> None:
-    """Detach the error from the frames that it went through, once it has been answered.
+    """Detach an answered error from the frames that it went through.
 
     A frame with a variable that holds the error, as callers of futures and of the group commit have, makes a reference
     cycle with it. The cycle would keep all that the frames hold, such as a request of 4 MB, until the next collection.

@@ -91,7 +91,7 @@ class Requests:
         self._rules = DraftRules(limits)
 
     def parser(self, kind: type[M]) -> Callable[[bytes], M | Malformed[M]]:
-        """Return what parses the requests of one type, within the limits. It does not raise."""
+        """Return the parser for one type of request, which never raises."""
         most_entries = {"requests": self._limits.batch_items} if kind is pb.BatchUpdateRequest else None
         return parser(kind, most_entries)
 

@@ -21,8 +21,8 @@ from status_grpc.http.edge import Edge, caller, caller_of
 from status_grpc.http.errors import http_refusal, on_http_error, on_status_error, refusal
 from status_grpc.http.events import come_back, event_routes, wants_events
 from status_grpc.http.health import health_routes
-from status_grpc.http.hosting.framing import HEAD_BYTES, HEAD_TOO_LARGE
 from status_grpc.http.hosting.sites import SitePolicy, SiteRefused
+from status_grpc.http.hosting.strict_connection import HEAD_BYTES, HEAD_TOO_LARGE
 from status_grpc.http.openlineage import lineage_routes
 from status_grpc.http.status import status_routes
 
@@ -92,7 +92,7 @@ def _shared_with(origins: Collection[str]) -> list[Middleware]:
 class _Guard:
     """Refuses requests of strange pages, and all while the server drains.
 
-    What nobody foresaw is answered with an id of the log's entry.
+    An unforeseen failure is answered with the id of its log line.
     """
 
     def __init__(self, app: ASGIApp, app_of: HttpApp) -> None:

@@ -19,7 +19,7 @@ from status_grpc.service.following import Following
 from status_grpc.service.traces import Traces
 from status_grpc.wire.events import with_message
 
-#: The address of whoever makes the request that is being answered; None outside of a request.
+#: The address of the caller whose request is being answered. None: outside of a request.
 caller: ContextVar[str | None] = ContextVar("caller", default=None)
 
 
@@ -78,7 +78,9 @@ def with_size(edge: Edge, draft: EventDraft) -> EventDraft:
 
 
 def caller_of(connection: HTTPConnection, proxies: TrustedProxies) -> str:
-    """Return the caller's address, as far as limits are concerned: the peer's, or what a trusted proxy says.
+    """Return the caller's address for limits.
+
+    It is the peer's address, or the one that a trusted proxy forwards.
 
     The one place of this edge that says so, as `rpc.servicer.caller_of` is of the other.
     """

@@ -12,8 +12,8 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from tracestatus.v1 import status_service_pb2 as pb
 
 from status_grpc.edge.requests import Requests
+from status_grpc.rpc.method_table import Handler
 from status_grpc.rpc.servicer import StatusServicer
-from status_grpc.rpc.wrapping import Handler
 from status_grpc.wire.parsing import later, parser
 
 #: The two names of reflection speak the same messages; older clients know only the first.

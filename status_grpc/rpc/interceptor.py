@@ -21,7 +21,7 @@ from status_grpc.wire.parsing import Malformed
 
 _SERVICE_PREFIX = f"/{SERVICE_NAME}/"
 
-#: Streams and waits have the same limit, apart from other calls: who follows much may still report.
+#: Streams and waits have a limit of their own, so that a caller with many followers can still report.
 _COUNTED_ELSEWHERE = (f"{_SERVICE_PREFIX}StreamTrace", f"{_SERVICE_PREFIX}WaitTrace")
 
 _GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -46,7 +46,7 @@ class CallInterceptor(AsyncServerInterceptor):
         context: grpc.aio.ServicerContext[Any, Any],
         method_name: str,
     ) -> Any:
-        """Run the call; end it with the code and details of the error that is raised."""
+        """Run the call, and translate the error that it raises."""
         observer = self._observer
         if observer is None or not method_name.startswith(_SERVICE_PREFIX):
             return await self._run(method, request_or_iterator, context, method_name)
@@ -105,7 +105,7 @@ class CallInterceptor(AsyncServerInterceptor):
 def _refuse(
     context: grpc.aio.ServicerContext[Any, Any], error: StatusError, method: str, request: Any, peer: str | None
 ) -> bytes:
-    """Log the error, set it as the call's status, and return the empty answer.
+    """Log the error, set the call's status, and return an empty answer.
 
     `context.abort` would raise, and leave a reference cycle that keeps the request until the next garbage collection.
     """
@@ -119,7 +119,7 @@ def _refuse(
 
 
 def code_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    """Return the name of the code of a call whose handler has returned."""
+    """Return the code of a call whose handler has returned."""
     code: grpc.StatusCode | None = context.code()
     return "OK" if code is None else code.name
 

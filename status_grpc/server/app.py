@@ -19,8 +19,8 @@ from status_grpc.edge.requests import Requests
 from status_grpc.rpc.handlers import standard_handlers, status_handlers
 from status_grpc.rpc.health import Health
 from status_grpc.rpc.interceptor import CallInterceptor
+from status_grpc.rpc.method_table import MethodTable, intercepted
 from status_grpc.rpc.servicer import StatusServicer
-from status_grpc.rpc.wrapping import MethodTable, intercepted
 from status_grpc.server.descriptors import connections_for_each, raise_descriptor_limit
 from status_grpc.server.logs import say_draining, say_listening
 from status_grpc.server.memory import MemoryTrimmer

@@ -16,7 +16,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from status_grpc.domain.errors import FieldViolation, InvalidArgument
-from status_grpc.wire.weighing import LIGHT_BYTES, weigh
+from status_grpc.wire.weight import LIGHT_BYTES, weigh
 
 M = TypeVar("M", bound=Message)
 

@@ -10,7 +10,7 @@ from gateway import Gateway
 from hypothesis import given
 from hypothesis import strategies as st
 
-from status_grpc.http.hosting.framing import StrictConnection, framing_fault
+from status_grpc.http.hosting.strict_connection import StrictConnection, framing_fault
 
 POST = b"POST /status HTTP/1.1\r\nHost: localhost\r\n"
 

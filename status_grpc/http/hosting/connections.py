@@ -1,4 +1,4 @@
-"""How many connections there may be at once, and who is behind each."""
+"""Limits of open connections, and the callers behind proxies."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ConnectionLimits:
         return self._total
 
     def admit(self, address: str) -> Place | None:
-        """Return a place for a new connection, or None if there are too many."""
+        """Return a place for a new connection. None: too many."""
         if self._total >= self._most:
             return None
         if self._open[address] >= self._most_per_address and address not in self._proxies:
@@ -51,7 +51,7 @@ class Place:
         self._address = address
 
     def give_up(self) -> None:
-        """Make room for another connection; does nothing the second time."""
+        """Make room for another connection. Later calls do nothing."""
         release, self._release = self._release, None
         if release is not None:
             release(self._address)

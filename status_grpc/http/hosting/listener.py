@@ -1,4 +1,4 @@
-"""Accepts connections one by one, within limits, before a protocol or a TLS handshake costs anything."""
+"""Accepts connections within limits, before a TLS handshake begins."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STARVED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class Listener:
-    """A listening socket; for uvicorn it has what asyncio's servers have."""
+    """A listening socket with the interface of asyncio's servers."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Listener:
             task.add_done_callback(self._handshakes.discard)
 
     async def _open(self, connection: socket.socket, place: Place) -> None:
-        """Hand the connection to a protocol, which gives up the place when the connection is lost."""
+        """Hand the connection to a protocol, which later gives up the place."""
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: self._new_protocol(place),
@@ -73,7 +73,7 @@ class Listener:
                 ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls else None,
             )
         except BaseException as error:
-            # The protocol of a failed handshake is told nothing.
+            # After a failed handshake asyncio calls no method of the protocol.
             connection.close()
             place.give_up()
             if not isinstance(error, OSError):  # as a failed or slow handshake is

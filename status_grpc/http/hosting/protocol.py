@@ -12,7 +12,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from status_grpc.http.hosting.connections import Place
-from status_grpc.http.hosting.framing import HEAD_BYTES, HEAD_TOO_LARGE, StrictConnection
+from status_grpc.http.hosting.strict_connection import HEAD_BYTES, HEAD_TOO_LARGE, StrictConnection
 
 #: The key of an ASGI scope's state under which the connection's `abort` is: closing would wait for the client to read.
 ABORT = "abort_connection"

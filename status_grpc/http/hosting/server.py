@@ -1,4 +1,4 @@
-"""Serves an ASGI application on a port, in the event loop of the server, until it is told to stop."""
+"""Serves an ASGI application on a port, in the event loop of the process."""
 
 from __future__ import annotations
 

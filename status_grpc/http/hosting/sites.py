@@ -1,7 +1,8 @@
-"""Which web pages may call: a browser sends a request on behalf of any page that its user has open.
+"""Policy for web pages that call the server.
 
-Origin: RFC 6454. Sec-Fetch-Site: https://www.w3.org/TR/fetch-metadata/. A page whose name is made to resolve to this
-machine (DNS rebinding) counts as the same site, so the name in Host is checked as well.
+A browser sends a request on behalf of any page that its user has open. RFC 6454 defines Origin, and
+https://www.w3.org/TR/fetch-metadata/ Sec-Fetch-Site. A page whose name is made to resolve to this machine (DNS
+rebinding) counts as the same site, so the name in Host is checked as well.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ ANY_ORIGIN = "*"
 
 
 class SiteRefused(Exception):
-    """The request comes from a page that may not call, or for a host that is not this one; the message says which."""
+    """The request is refused for its page or its host."""
 
     def __init__(self, message: str, *, wrong_host: bool = False) -> None:
         super().__init__(message)
@@ -31,7 +32,7 @@ class SiteRefused(Exception):
 
 @dataclass(frozen=True)
 class SitePolicy:
-    """The hosts that a server answers to, and the origins whose pages may call it."""
+    """Hosts that a server answers to, and origins that may call it."""
 
     #: Names that Host may have, lower case, without port. None: any.
     hosts: frozenset[str] | None
@@ -41,7 +42,10 @@ class SitePolicy:
     origins: frozenset[str] = frozenset()
 
     def check_host(self, headers: Headers) -> None:
-        """Raise SiteRefused for a Host that is not this server's. A request without one is no browser's."""
+        """Raise SiteRefused for a foreign Host.
+
+        Browsers always send one, so a request without Host passes.
+        """
         host = _value(headers, b"host")
         if self.hosts is None or not host:
             return
@@ -52,7 +56,7 @@ class SitePolicy:
             )
 
     def check_origin(self, method: str, headers: Headers) -> None:
-        """Raise SiteRefused for a request that changes something and was made by another site's page."""
+        """Raise SiteRefused for a write by another site's page."""
         if method in _SAFE_METHODS or ANY_ORIGIN in self.origins:
             return
         headers = list(headers)
@@ -80,7 +84,7 @@ def site_policy(listen_host: str, hosts: str, origins: str) -> SitePolicy:
 
 
 def is_loopback_name(name: str) -> bool:
-    """Return whether a host name or address is one of the loopback interface."""
+    """Return whether a name or address is a loopback one."""
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
@@ -90,19 +94,19 @@ def is_loopback_name(name: str) -> bool:
 
 
 def _value(headers: Headers, wanted: bytes) -> str:
-    """Return the value of a header, all of its values if it is repeated, and an empty text without one."""
+    """Return all values of a header, joined. Empty: the header is absent."""
     return ", ".join(value.decode("latin-1") for name, value in headers if name == wanted)
 
 
 def _name_of(host: str) -> str:
-    """Return the name in a Host header: lower case, without port and final dot."""
+    """Return the lower-case name in a Host header, without port and final dot."""
     if host.startswith("["):
         return host.partition("]")[0][1:].lower()
     return host.partition(":")[0].rstrip(".").lower()
 
 
 def _authority(text: str) -> str:
-    """Return host and port in a form that can be compared: the scheme's own port is the same as none."""
+    """Return host and port for comparison, without default ports."""
     text = text.lower()
     for port in _DEFAULT_PORTS:
         text = text.removesuffix(port)

@@ -16,7 +16,7 @@ from status_grpc.edge.requests import Requests
 from status_grpc.wire.events import draft_message
 from status_grpc.wire.framing import embedded
 from status_grpc.wire.parsing import Malformed, parser
-from status_grpc.wire.weighing import LIGHT_BYTES, MOST_VALUES, weigh
+from status_grpc.wire.weight import LIGHT_BYTES, MOST_VALUES, weigh
 
 BATCH = pb.BatchUpdateRequest.DESCRIPTOR
 

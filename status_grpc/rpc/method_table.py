@@ -1,4 +1,4 @@
-"""Interceptors around the methods of the server, put there once instead of at every call."""
+"""The methods of the server, with their interceptors around them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class MethodTable(grpc.GenericRpcHandler):
 async def intercepted(
     handlers: Mapping[str, Handler], interceptors: Sequence[AsyncServerInterceptor]
 ) -> dict[str, Handler]:
-    """Return the handlers inside the interceptors, of which the first is the outermost.
+    """Return the handlers wrapped in the interceptors, the first outermost.
 
     gRPC asks interceptors that are registered with a server at every call. That costs as much as a small call, and
     leaves a reference cycle which keeps the call's metadata until the next garbage collection.

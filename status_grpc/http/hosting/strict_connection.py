@@ -1,6 +1,7 @@
-"""Refuses requests whose length two readers might see differently (RFC 9112, sections 2.2, 6.1 and 6.3).
+"""Refuses requests of ambiguous length.
 
-A proxy in front that reads such a request otherwise would take a part of its body for another request.
+The rules are those of RFC 9112, sections 2.2, 6.1 and 6.3. A proxy in front that reads such a request otherwise would
+take a part of its body for another request.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ _CODING = re.compile(rb"\r\ntransfer-encoding[ \t]*:", re.IGNORECASE)
 
 
 def framing_fault(head: bytes) -> str | None:
-    """Return what is wrong with the framing of a request, given its head, or what has arrived of it."""
+    """Return the fault in the framing of a request, or None.
+
+    `head` is the head of the request, or the part of it that has arrived.
+    """
     if _BARE_LINE_FEED.search(head):
         return "a line of the head ends without a carriage return"
     lengths = _LENGTH.findall(head)
@@ -32,7 +36,7 @@ def framing_fault(head: bytes) -> str | None:
 
 
 class StrictConnection(h11.Connection):
-    """A connection that refuses such requests; h11 itself takes them."""
+    """An h11 connection that refuses requests of ambiguous length."""
 
     def next_event(self) -> Any:
         """Return the next event. Raises h11.RemoteProtocolError."""

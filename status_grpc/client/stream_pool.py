@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-#: Streams per connection. Servers and proxies commonly allow 100, as `max_connection_streams` of ours does; the rest is
-#: left for what has not ended yet at the other end.
-STREAMS_PER_CONNECTION = 80
+#: Streams per connection. The server allows 50 (`max_connection_streams`), and the rest is left for streams that have not
+#: ended yet at its end.
+STREAMS_PER_CONNECTION = 40
 
 C = TypeVar("C")
 

@@ -153,7 +153,7 @@ class Settings(BaseSettings):
         description="Addresses or networks of proxies whose X-Forwarded-For names the caller, with commas between.",
     )
     max_connection_streams: int = Field(
-        100, gt=0, description="How many calls one gRPC connection may have open at once; further calls wait."
+        50, gt=0, description="How many calls one gRPC connection may have open at once; further calls wait."
     )
     write_timeout_seconds: float = Field(
         60.0, gt=0, description="How long a stream waits for a client that does not read, in seconds."

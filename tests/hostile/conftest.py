@@ -2,17 +2,14 @@ from __future__ import annotations
 
 import json
 import os
-import sys
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "http"))
-
-from gateway import Gateway
+from server_process import BIN
 
 MEGABYTE = 1024 * 1024
 #: `make hostile` runs the tests alone on the machine: only then do their latencies mean anything.
@@ -22,24 +19,40 @@ BACK_SECONDS = 60.0
 
 
 class Victim:
-    """A server under attack, and what is seen of it from outside."""
+    """A server under attack, and what is seen of it from outside.
 
-    def __init__(self, gateway: Gateway) -> None:
-        self.gateway = gateway
+    It is started from nothing, since gRPC reads the setting of its own log when it is imported.
+    """
+
+    def __init__(self, folder: Path, *flags: str, descriptors: int | None = None) -> None:
+        self._log = folder / "server.log"
+        command = [str(BIN / "status-grpc"), "serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+        command += ["--metrics", "127.0.0.1:0", "--database-url", f"sqlite+aiosqlite:///{folder / 'traces.db'}", *flags]
+        if descriptors is not None:
+            command = ["/bin/sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "serve", *command]
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=folder)
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert " listening on " in line, self._log.read_text()
+        self.address, self.url = line.rpartition(" listening on ")[2].strip().split(" and ")
         self.before = self.resident()
 
     @property
-    def address(self) -> str:
-        return self.gateway.grpc
+    def metrics(self) -> str:
+        """Return HOST:PORT of the metrics."""
+        return next(str(line["address"]) for line in self.log_lines() if line["event"] == "serving metrics")
 
-    @property
-    def url(self) -> str:
-        return self.gateway.url
+    def stop(self) -> int:
+        """Drain the server and return its exit code."""
+        self.process.terminate()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return self.process.wait(60)
 
     def resident(self) -> int:
         """Return the memory that the process holds now, in bytes."""
-        assert self.gateway.process is not None
-        pages = int(Path(f"/proc/{self.gateway.process.pid}/statm").read_text().split()[1])
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def growth(self) -> float:
@@ -57,7 +70,7 @@ class Victim:
 
     def log_lines(self) -> list[dict[str, object]]:
         """Return the lines of its log. Raises ValueError for a line that is not JSON."""
-        return [json.loads(line) for line in self.gateway.log.splitlines()]
+        return [json.loads(line) for line in self._log.read_text().splitlines()]
 
 
 class Peak(threading.Thread):
@@ -85,8 +98,8 @@ class Peak(threading.Thread):
 
 @pytest.fixture
 def victim(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Victim]:
-    gateway = Gateway(tmp_path, *getattr(request, "param", ())).start()
+    server = Victim(tmp_path, *getattr(request, "param", ()))
     try:
-        yield Victim(gateway)
+        yield server
     finally:
-        assert gateway.stop() == 0
+        assert server.stop() == 0

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import socket
-import subprocess
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,42 +10,14 @@ from pathlib import Path
 
 import pytest
 from bystander import Bystander
-from server_process import BIN
+from conftest import Victim
 
 SILENT, DESCRIPTORS = 400, 300
 
 
-class Limited:
-    """A server with few file descriptors: a new process, since the limit is set before it starts."""
-
-    def __init__(self, folder: Path) -> None:
-        self._log = folder / "log"
-        serve = [str(BIN / "status-grpc"), "serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]
-        serve += ["--metrics", "127.0.0.1:0", "--database-url", f"sqlite+aiosqlite:///{folder / 'traces.db'}"]
-        command = ["/bin/sh", "-c", f'ulimit -n {DESCRIPTORS}; exec "$@"', "serve", *serve]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=self._log.open("w"), text=True, cwd=folder
-        )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert " listening on " in line, self._log.read_text()
-        self.grpc, self.url = line.rpartition(" listening on ")[2].strip().split(" and ")
-
-    @property
-    def metrics(self) -> str:
-        lines = [json.loads(line) for line in self._log.read_text().splitlines()]
-        return next(str(line["address"]) for line in lines if line["event"] == "serving metrics")
-
-    def stop(self) -> int:
-        self.process.terminate()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        return self.process.wait(30)
-
-
 @pytest.fixture
-def limited(tmp_path: Path) -> Iterator[Limited]:
-    server = Limited(tmp_path)
+def limited(tmp_path: Path) -> Iterator[Victim]:
+    server = Victim(tmp_path, descriptors=DESCRIPTORS)
     try:
         yield server
     finally:
@@ -60,11 +30,10 @@ def status(url: str) -> int:
 
 
 @pytest.mark.parametrize("edge", ["grpc", "http", "metrics"])
-def test_silent_connections_leave_health_and_others_alone(limited: Limited, edge: str) -> None:
-    host, port = {"grpc": limited.grpc, "http": limited.url.rpartition("/")[2], "metrics": limited.metrics}[edge].split(
-        ":"
-    )
-    with ExitStack() as stack, Bystander(limited.grpc, limited.url) as bystander:
+def test_silent_connections_leave_health_and_others_alone(limited: Victim, edge: str) -> None:
+    addresses = {"grpc": limited.address, "http": limited.url.rpartition("/")[2], "metrics": limited.metrics}
+    host, port = addresses[edge].split(":")
+    with ExitStack() as stack, Bystander(limited.address, limited.url) as bystander:
         for _ in range(SILENT):
             silent = socket.socket()
             stack.enter_context(silent)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-#: Streams per connection. The server allows 50 (`max_connection_streams`), and the rest is left for streams that have not
+#: Streams per connection. The server allows 50 (`max_connection_streams`). The rest is left for streams that have not
 #: ended yet at its end.
 STREAMS_PER_CONNECTION = 40
 

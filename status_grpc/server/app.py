@@ -23,8 +23,10 @@ from status_grpc.rpc.method_table import MethodTable, intercepted
 from status_grpc.rpc.servicer import StatusServicer
 from status_grpc.server.descriptors import connections_for_each, raise_descriptor_limit
 from status_grpc.server.logs import say_draining, say_listening
+from status_grpc.server.loop_lag import LoopPulse
 from status_grpc.server.memory import MemoryTrimmer
 from status_grpc.server.opening import database_of, prepare, prepare_patiently
+from status_grpc.server.parts import ServerParts
 from status_grpc.server.ports import refused, why_refused
 from status_grpc.server.settings import Settings, SettingsError, is_socket
 from status_grpc.server.tls import server_credentials
@@ -59,7 +61,10 @@ assert error_details_pb2.DESCRIPTOR  # in the descriptor pool, so that reflectio
 class StatusServer:
     """One server process; with `shares_ports` others listen on the same ones."""
 
-    def __init__(self, settings: Settings, *, shares_ports: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, *, shares_ports: bool = False, on_pulse: Callable[[], None] | None = None
+    ) -> None:
+        """`on_pulse` is called once a second from the event loop, from the start on."""
         limits = settings.event_limits()
         self._settings = settings
         self._shares_ports = shares_ports
@@ -96,6 +101,7 @@ class StatusServer:
             ),
         )
         self._memory = MemoryTrimmer()
+        self._pulse = LoopPulse(on_pulse)
         self._expiry = Expiry(self._store, traces, every_seconds=settings.expiry_check_seconds)
         self._health = Health(self._ping, every_seconds=_HEALTH_SECONDS)
         requests = Requests(limits)
@@ -108,11 +114,14 @@ class StatusServer:
         self._grpc = grpc.aio.server(options=_server_options(settings, self._most_connections, shares_ports))
         self._http = None if settings.http is None else self._http_server(traces, calls, requests)
         self._watching.look_at(
-            writer=self._writer,
-            following=self._following,
-            feeds=self._feeds,
-            database=self._database,
-            health=self._health,
+            ServerParts(
+                writer=self._writer,
+                following=self._following,
+                feeds=self._feeds,
+                database=self._database,
+                health=self._health,
+                pulse=self._pulse,
+            )
         )
 
     @property
@@ -174,6 +183,7 @@ class StatusServer:
         """
         settings = self._settings
         credentials = None if settings.tls_cert is None else server_credentials(settings)
+        self._pulse.start()
         # First of all: it tells how it is while the database is away.
         await self._watching.start(lambda: self._health.ready)
         listening = [self._bind(credentials)]
@@ -269,6 +279,7 @@ class StatusServer:
         await self._lanes.close()
         await self._database.close()
         await self._memory.close()
+        await self._pulse.close()
         await self._watching.close()
 
     async def _ping(self) -> None:

@@ -1,4 +1,4 @@
-"""Which workers hang: their event loops have not run for a while, although their processes live."""
+"""Detection of workers that hang: they live, but their event loops do not run."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ _OVERSLEPT = 2.0
 
 
 class HangDetector:
-    """Compares the last pulse of each worker with monotonic time, and forgives what this process slept itself.
+    """Finds workers whose last pulse is too long ago.
 
-    A machine that was suspended, or a supervisor that was stopped, has seen no pulses either: the gap between two looks
-    is added to every worker's last pulse.
+    Times are monotonic. A machine that was suspended, or a supervisor that was stopped, has seen no pulses either: the
+    gap between two looks is added to every worker's last pulse.
     """
 
     def __init__(self, hang_seconds: float, *, look_seconds: float) -> None:

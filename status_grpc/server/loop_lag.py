@@ -1,4 +1,4 @@
-"""How late the event loop is, which is how long a call waits before anything happens."""
+"""Lag of the event loop, for which every call waits."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _KEPT_PULSES = 60
 
 
 class LoopPulse:
-    """Runs once a second in the event loop, calls `on_pulse`, and notes how late it was."""
+    """Calls `on_pulse` once a second from the event loop, and notes its lag."""
 
-    def __init__(self, *on_pulse: Callable[[], None]) -> None:
+    def __init__(self, on_pulse: Callable[[], None] | None) -> None:
         self._on_pulse = on_pulse
         self._lags = [0.0]
         self._task: asyncio.Task[None] | None = None
@@ -37,8 +37,8 @@ class LoopPulse:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            for call in self._on_pulse:
-                call()
+            if self._on_pulse is not None:
+                self._on_pulse()
             due = loop.time() + PULSE_SECONDS
             await asyncio.sleep(PULSE_SECONDS)
             self._lags = [*self._lags[1 - _KEPT_PULSES :], max(0.0, loop.time() - due)]

@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 import structlog
 
-from status_grpc.server.logs import configure_logs
+from status_grpc.server.logs import configure_logs, say_listening
 from status_grpc.server.settings import Settings
+from status_grpc.server.systemd import SystemdNotifier
 
 log = structlog.get_logger(__name__)
 
@@ -44,16 +45,23 @@ async def _serve(settings: Settings) -> None:
     from status_grpc.server.app import StatusServer, run_until
 
     stopping = asyncio.Event()
+    notifier = SystemdNotifier()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _stop, stopping, number)
-    await run_until(StatusServer(settings), stopping)
+        loop.add_signal_handler(number, _stop, stopping, notifier, number)
+
+    def on_listening(addresses: list[str]) -> None:
+        say_listening(addresses)
+        notifier.ready()
+
+    await run_until(StatusServer(settings, on_pulse=notifier.pulse), stopping, on_listening)
 
 
-def _stop(stopping: asyncio.Event, number: int) -> None:
+def _stop(stopping: asyncio.Event, notifier: SystemdNotifier, number: int) -> None:
     if stopping.is_set():
         log.warning("told to stop again: ending at once")
         os._exit(128 + number)
+    notifier.stopping()
     stopping.set()
 
 

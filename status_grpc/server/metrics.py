@@ -28,11 +28,7 @@ from status_grpc._version import __version__
 from status_grpc.domain.decisions import Decision, Recorded, Replayed
 
 if TYPE_CHECKING:
-    from status_grpc.rpc.health import Health
-    from status_grpc.service.feeds import Feeds
-    from status_grpc.service.following import Following
-    from status_grpc.storage.dialects import Database
-    from status_grpc.storage.group_commit import GroupCommit
+    from status_grpc.server.parts import ServerParts
 
 # Else there is for each counter a second one with the time of the start, which the process has already.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -125,43 +121,42 @@ class Metrics:
         self._recorded.inc(sum(type(decision) is Recorded for decision in decisions))
         self._repeated.inc(sum(type(decision) is Replayed for decision in decisions))
 
-    def look_at(
-        self, *, writer: GroupCommit, following: Following, feeds: Feeds, database: Database, health: Health
-    ) -> None:
-        """From now on read these whenever somebody asks."""
-        self.registry.register(_Looking(writer, following, feeds, database, health))
+    def look_at(self, parts: ServerParts) -> None:
+        """Read these for each answer from now on."""
+        self.registry.register(_Looking(parts))
 
 
 class _Looking(Collector):
     """Reads the state of the server's parts, for each answer anew."""
 
-    def __init__(
-        self, writer: GroupCommit, following: Following, feeds: Feeds, database: Database, health: Health
-    ) -> None:
-        self._writer = writer
-        self._following = following
-        self._feeds = feeds
-        self._database = database
-        self._health = health
+    def __init__(self, parts: ServerParts) -> None:
+        self._parts = parts
 
     def collect(self) -> Iterable[Metric]:
         """Yield what there is to see now."""
         build = GaugeMetricFamily("status_grpc_build_info", "The version that runs; always 1.", labels=["version"])
         build.add_metric([__version__], 1)
         yield build
-        yield _gauge("status_grpc_ready", "1 if calls can be served: as the readiness probe says.", self._health.ready)
+        yield _gauge(
+            "status_grpc_ready", "1 if calls can be served: as the readiness probe says.", self._parts.health.ready
+        )
+        yield _gauge(
+            "status_grpc_loop_lag_seconds",
+            "The longest time in the last minute that the event loop was late.",
+            self._parts.pulse.worst_lag,
+        )
         yield from self._queue()
         yield from self._followers()
         yield from self._feed()
         yield from self._connections()
 
     def _queue(self) -> Iterator[Metric]:
-        commands, size = self._writer.queued
+        commands, size = self._parts.writer.queued
         yield _gauge("status_grpc_queue_writes", "Writes that wait to be committed.", commands)
         yield _gauge("status_grpc_queue_bytes", "Bytes of events that wait to be committed.", size)
 
     def _followers(self) -> Iterator[Metric]:
-        following = self._following
+        following = self._parts.following
         lags = following.lags()
         yield _gauge("status_grpc_followers", "Streams and waits that are open.", following.followers)
         yield _gauge("status_grpc_followers_behind", "Streams that have yet to be given events.", sum(map(bool, lags)))
@@ -170,7 +165,7 @@ class _Looking(Collector):
         )
 
     def _feed(self) -> Iterator[Metric]:
-        counts = self._feeds.counts
+        counts = self._parts.feeds.counts
         yield _by_cause(
             "status_grpc_feed_reads", "Readings of the change feed.", counts.hinted_reads, counts.polled_reads
         )
@@ -184,12 +179,12 @@ class _Looking(Collector):
             "status_grpc_feed_comparisons", "Comparisons of all that is followed with the database.", counts.comparisons
         )
         yield _counter("status_grpc_feed_failures", "Readings of the change feed that failed.", counts.failures)
-        yield _gauge("status_grpc_followed_traces", "Traces that are followed.", self._feeds.traces)
+        yield _gauge("status_grpc_followed_traces", "Traces that are followed.", self._parts.feeds.traces)
 
     def _connections(self) -> Iterator[Metric]:
         used = GaugeMetricFamily("status_grpc_database_connections_used", "Connections in use.", labels=["pool"])
         most = GaugeMetricFamily("status_grpc_database_connections_limit", "Connections at most.", labels=["pool"])
-        for name, (in_use, limit) in self._database.connections().items():
+        for name, (in_use, limit) in self._parts.database.connections().items():
             used.add_metric([name], in_use)
             most.add_metric([name], limit)
         yield used

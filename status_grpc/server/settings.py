@@ -113,6 +113,12 @@ class Settings(BaseSettings):
     workers: int = Field(
         1, ge=1, le=256, description="How many processes serve, on one port. Each has its own --max-streams and queue."
     )
+    hang_seconds: float = Field(
+        30.0,
+        ge=0,
+        description="With several workers: how long the event loop of one may stand still before it is replaced, in "
+        "seconds. 0: for ever.",
+    )
     otel: bool = Field(
         False,
         description="Send a span of each call to OpenTelemetry, where the OTEL_* variables say, and keep the trace "

@@ -10,17 +10,19 @@ import asyncio
 import os
 import signal
 import socket
-import sys
+import time
 from typing import Any
 
-import orjson
 import structlog
 
 from status_grpc.domain.errors import Unavailable
+from status_grpc.server.hangs import HangDetector
 from status_grpc.server.logs import say_draining, say_listening
 from status_grpc.server.opening import database_of, prepare
 from status_grpc.server.ports import reserve
 from status_grpc.server.settings import Settings, SettingsError, flag_of
+from status_grpc.server.systemd import SystemdNotifier
+from status_grpc.server.worker_process import WorkerProcess
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +34,8 @@ _LIVED_SECONDS = 30.0
 _FAILED_STARTS = 10
 #: How long after the time to drain a worker that is still there is killed, in seconds.
 _PATIENCE_SECONDS = 5.0
+#: How often the pulses of workers are compared with the time, in seconds.
+_LOOK_SECONDS = 0.5
 #: How long a worker has to say how many streams it is ending.
 _ANSWER_SECONDS = 1.0
 
@@ -42,7 +46,7 @@ async def supervise(settings: Settings) -> None:
     Raises SettingsError, SchemaMismatch and Unavailable as a server does that cannot start, or when a worker that
     crashed cannot be replaced.
     """
-    supervisor = _Supervisor(settings)
+    supervisor = _Supervisor(settings, SystemdNotifier())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.stop, number)
@@ -54,12 +58,12 @@ async def supervise(settings: Settings) -> None:
 
 
 class _Supervisor:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, notifier: SystemdNotifier) -> None:
         self._settings = settings
+        self._notifier = notifier
         self._held: list[socket.socket] = []
-        self._workers: dict[int, asyncio.subprocess.Process] = {}
-        #: The workers that have reported that they listen.
-        self._ready: set[asyncio.subprocess.Process] = set()
+        self._workers: dict[int, WorkerProcess] = {}
+        self._hangs = HangDetector(settings.hang_seconds, look_seconds=_LOOK_SECONDS)
         self._stopping = asyncio.Event()
 
     def stop(self, number: int) -> None:
@@ -69,27 +73,21 @@ class _Supervisor:
             self.kill()
             os._exit(128 + number)
         self._stopping.set()
-        for process in self._workers.values():
-            self._tell_to_stop(process)  # those that wait for the database, too
-
-    @staticmethod
-    def _tell_to_stop(process: asyncio.subprocess.Process) -> None:
-        assert process.stdin is not None
-        process.stdin.close()
+        self._notifier.stopping()
+        for worker in self._workers.values():
+            worker.stop()  # those that wait for the database, too
 
     def kill(self) -> None:
         """End whatever is left."""
-        for process in self._workers.values():
-            if process.returncode is None:
-                process.kill()
+        for worker in self._workers.values():
+            worker.kill()
         for each in self._held:
             each.close()
 
     async def let_go(self) -> None:
         """Wait until those that were ended are gone, and close what led to them."""
-        for process in self._workers.values():
-            self._tell_to_stop(process)
-            await process.communicate()
+        for worker in self._workers.values():
+            await worker.close()
 
     async def run(self) -> None:
         # Once, before any worker looks at it.
@@ -110,8 +108,10 @@ class _Supervisor:
                 return
             say_listening(listening[0])
             log.info("workers started", workers=len(listening))
+            self._notifier.ready()
             for number in numbers:
                 group.create_task(self._keep(number))
+            group.create_task(self._watch())
 
     def _with_ports(self) -> Settings:
         """Reserve the ports; return the settings with their numbers."""
@@ -125,34 +125,21 @@ class _Supervisor:
 
     async def _start(self, number: int) -> list[str]:
         """Start a worker; return what it listens on once it is ready, nothing if it is told to stop before."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "status_grpc.server.worker",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            # What a terminal sends to this process is not for them.
-            start_new_session=True,
-        )
-        self._workers[number] = process
-        if self._stopping.is_set():
-            process.kill()  # too late to begin
-        assert process.stdin is not None
-        assert process.stdout is not None
         # The settings hold secrets: not in the arguments, nor in the environment, where others see them.
-        told = {"worker": number, "settings": self._settings_of(number)}
-        process.stdin.write(orjson.dumps(told) + b"\n")
-        line = await process.stdout.readline()
-        said = orjson.loads(line) if line else {}
-        if "listening" in said:
-            self._ready.add(process)
-            listening: list[str] = said["listening"]
+        message = {"worker": number, "settings": self._settings_of(number)}
+        worker = await WorkerProcess.start(message, lambda: self._hangs.pulsed(number, time.monotonic()))
+        self._workers[number] = worker
+        if self._stopping.is_set():
+            worker.kill()  # too late to begin
+        first = await worker.first_message()
+        if "listening" in first:
+            listening: list[str] = first["listening"]
             return listening
-        code = await process.wait()
+        code = await worker.wait()
         if self._stopping.is_set():
             return []
-        sentence = said.get("failed") or f"worker {number} ended with exit code {code} before it was ready"
-        if said.get("code") == 1:
+        sentence = first.get("failed") or f"worker {number} ended with exit code {code} before it was ready"
+        if first.get("code") == 1:
             raise Unavailable(sentence)
         raise SettingsError(sentence)
 
@@ -190,8 +177,19 @@ class _Supervisor:
     async def _ended(self, number: int) -> bool:
         """Wait until the worker has ended; return whether it was told to."""
         await self._workers[number].wait()
-        self._ready.discard(self._workers[number])
+        self._hangs.forget(number)
         return self._stopping.is_set()
+
+    async def _watch(self) -> None:
+        """Kill workers that hang, until it is time to stop; `_keep` replaces them."""
+        while not await self._told_to_stop_within(_LOOK_SECONDS):
+            self._notifier.pulse()
+            if not self._settings.hang_seconds:
+                continue
+            for number, silent in self._hangs.hanging(time.monotonic()).items():
+                log.error("a worker hangs: killing it", worker=number, silent_seconds=round(silent, 1))
+                self._hangs.forget(number)
+                self._workers[number].kill()
 
     async def _told_to_stop_within(self, seconds: float) -> bool:
         try:
@@ -205,27 +203,17 @@ class _Supervisor:
         """When it is time to stop, tell all workers, and see to it that they do."""
         await self._stopping.wait()
         log.info("draining")
-        for process in self._workers.values():
-            self._tell_to_stop(process)
-        streams = await asyncio.gather(*[_streams_of(each) for each in self._workers.values() if each in self._ready])
+        for worker in self._workers.values():
+            worker.stop()
+        ready = [worker for worker in self._workers.values() if worker.is_ready]
+        streams = await asyncio.gather(*[worker.streams(_ANSWER_SECONDS) for worker in ready])
         say_draining(sum(streams), self._settings.drain_seconds)
         try:
             async with asyncio.timeout(self._settings.drain_seconds + _PATIENCE_SECONDS):
-                await asyncio.gather(*[process.wait() for process in self._workers.values()])
+                await asyncio.gather(*[worker.wait() for worker in self._workers.values()])
         except TimeoutError:
             log.warning("workers did not end in time: killing them")
             self.kill()
-
-
-async def _streams_of(worker: asyncio.subprocess.Process) -> int:
-    """Return the number of streams that a draining worker ends, 0 without an answer."""
-    assert worker.stdout is not None
-    try:
-        async with asyncio.timeout(_ANSWER_SECONDS):
-            line = await worker.stdout.readline()
-    except TimeoutError:
-        return 0
-    return int(orjson.loads(line).get("draining", 0)) if line else 0
 
 
 async def _prepare_database(settings: Settings) -> None:

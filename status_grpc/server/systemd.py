@@ -1,4 +1,4 @@
-"""Tells systemd how the service is, by the protocol of sd_notify(3)."""
+"""Notifications to systemd, by the protocol of sd_notify(3)."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ import socket
 
 
 class SystemdNotifier:
-    """Sends states to the socket in NOTIFY_SOCKET; does nothing without one."""
+    """Sends states to the socket in NOTIFY_SOCKET, if there is one."""
 
     def __init__(self) -> None:
         # Not for child processes: what they say would be taken for ours.
         address = os.environ.pop("NOTIFY_SOCKET", "")
-        self._wants_pulse = bool(os.environ.pop("WATCHDOG_USEC", ""))
+        pid = os.environ.pop("WATCHDOG_PID", "")
+        self._wants_pulse = bool(os.environ.pop("WATCHDOG_USEC", "")) and pid in ("", str(os.getpid()))
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if address else None
         if self._socket is not None:
             self._socket.setblocking(False)
 
     def ready(self) -> None:
-        """Say that calls are answered."""
+        """Send that calls are answered."""
         self._send(b"READY=1")
 
     def pulse(self) -> None:
-        """Say that the service gets on, if the unit has a WatchdogSec."""
+        """Send a sign of life, if the unit has a WatchdogSec."""
         if self._wants_pulse:
             self._send(b"WATCHDOG=1")
 
     def stopping(self) -> None:
-        """Say that the service drains."""
+        """Send that the service drains."""
         self._send(b"STOPPING=1")
 
     def _send(self, state: bytes) -> None:

@@ -13,15 +13,11 @@ from status_grpc.domain.addresses import split_host_port
 from status_grpc.domain.decisions import Decision
 from status_grpc.http.hosting.server import HostingSettings, HttpServer
 from status_grpc.http.hosting.sites import site_policy
-from status_grpc.rpc.health import Health
 from status_grpc.server.descriptors import METRICS_CONNECTIONS
 from status_grpc.server.metrics_app import MetricsApp
+from status_grpc.server.parts import ServerParts
 from status_grpc.server.ports import refused
 from status_grpc.server.settings import Settings, SettingsError
-from status_grpc.service.feeds import Feeds
-from status_grpc.service.following import Following
-from status_grpc.storage.dialects import Database
-from status_grpc.storage.group_commit import GroupCommit
 
 if TYPE_CHECKING:
     from starlette.middleware import Middleware
@@ -48,12 +44,10 @@ class Watching:
         self._telemetry = _new_telemetry() if settings.otel else None
         self._server: HttpServer | None = None
 
-    def look_at(
-        self, *, writer: GroupCommit, following: Following, feeds: Feeds, database: Database, health: Health
-    ) -> None:
-        """Read these from now on, whenever somebody asks."""
+    def look_at(self, parts: ServerParts) -> None:
+        """Let metrics read these parts."""
         if self.metrics is not None:
-            self.metrics.look_at(writer=writer, following=following, feeds=feeds, database=database, health=health)
+            self.metrics.look_at(parts)
 
     def interceptors(self) -> list[AsyncServerInterceptor]:
         """Return what goes around all other interceptors of calls."""

@@ -1,13 +1,14 @@
 """One of several server processes behind a port: `python -m status_grpc.server.worker`, started by the supervisor.
 
 Standard input brings its settings in one line, and its end says that it is time to drain: so no worker outlives its
-supervisor. Standard output tells in one line how the start went.
+supervisor. Standard output carries its messages, one JSON object a line: how the start went, and then a pulse a second.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import sys
 from contextlib import suppress
@@ -47,7 +48,7 @@ async def _serve(settings: Settings) -> None:
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
     loop.add_reader(sys.stdin.fileno(), _at_end_of_input, loop, stopping)
     await run_until(
-        StatusServer(settings, shares_ports=True),
+        StatusServer(settings, shares_ports=True, on_pulse=_pulse),
         stopping,
         lambda listening: _say({"listening": listening}),
         _say_draining,
@@ -58,6 +59,14 @@ def _at_end_of_input(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -
     if not os.read(sys.stdin.fileno(), 4096):
         loop.remove_reader(sys.stdin.fileno())
         stopping.set()
+
+
+def _pulse() -> None:
+    """Send a pulse, unless the supervisor has not read for so long that the pipe is full."""
+    _, writable, _ = select.select([], [sys.stdout.fileno()], [], 0)
+    if writable:  # then there is room for a line (pipe(7), PIPE_BUF)
+        with suppress(OSError):
+            _say({"pulse": True})
 
 
 def _failed(sentence: str, code: int) -> int:

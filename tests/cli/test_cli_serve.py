@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
@@ -163,10 +164,11 @@ def test_a_second_ctrl_c_ends_a_drain_at_once(offline_cli, tmp_path, workers):
     terminal.expect("status-grpc is listening on")
     with StatusClient(address) as client:
         trace_id = client.create(domain="d", domain_id="x", component="c").trace.trace_id
-    with grpc.insecure_channel(address) as channel:
-        stub = StatusServiceStub(channel)
-        # So many that their ends take seconds.
-        calls = [stub.StreamTrace(pb.StreamTraceRequest(trace_id=trace_id)) for _ in range(400)]
+    with ExitStack() as stack:
+        # So many that their ends take seconds, and 50 on each connection.
+        own = [("grpc.use_local_subchannel_pool", 1)]
+        stubs = [StatusServiceStub(stack.enter_context(grpc.insecure_channel(address, own))) for _ in range(8)]
+        calls = [stub.StreamTrace(pb.StreamTraceRequest(trace_id=trace_id)) for stub in stubs for _ in range(50)]
         for call in calls:
             next(call)
         terminal.press(b"\x03")

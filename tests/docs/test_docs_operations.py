@@ -4,12 +4,14 @@ import re
 import sqlite3
 import subprocess
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 from pydantic_core import PydanticUndefined
 
 from status_grpc.server.app import StatusServer
 from status_grpc.server.metrics import Metrics
+from status_grpc.server.parts import ServerParts
 from status_grpc.server.settings import Settings, load_settings
 
 OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
@@ -31,9 +33,8 @@ def test_the_table_is_that_of_the_settings():
 async def test_every_metric_is_explained(tmp_path):
     server = StatusServer(Settings(database_url=f"sqlite+aiosqlite:///{tmp_path}/t.db", metrics="127.0.0.1:0"))
     metrics = Metrics()
-    metrics.look_at(
-        **{name: getattr(server, f"_{name}") for name in ("writer", "following", "feeds", "database", "health")}
-    )
+    names = [field.name for field in fields(ServerParts)]
+    metrics.look_at(ServerParts(**{name: getattr(server, f"_{name}") for name in names}))
     families = metrics.registry.collect()
     await server.stop(0)
     told = {family.name + ("_total" if family.type == "counter" else "") for family in families}

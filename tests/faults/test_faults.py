@@ -25,6 +25,9 @@ from proxy import Proxy
 from server_process import Server
 from verdict import judge
 
+#: After how many seconds a worker counts as hanging, in these tests.
+HANG_SECONDS = 2.0
+
 StartServer = Callable[..., Server]
 StartLoad = Callable[..., Awaitable[Load]]
 Rounds = Callable[[int], range]
@@ -96,6 +99,51 @@ async def test_a_worker_is_killed(
                 await asyncio.sleep(0.05)
     await load.more()
     await finished(load, "a worker killed")
+
+
+async def test_frozen_worker_is_replaced_only_beyond_the_limit(
+    engine: Engine, start_server: StartServer, start_load: StartLoad, rounds: Rounds
+) -> None:
+    server = start_server(engine.url, "--workers", "2", "--hang-seconds", str(HANG_SECONDS))
+    load = await start_load(server)
+    for _ in rounds(1):
+        await load.more()
+        workers = server.workers()
+        frozen = random.choice(workers)
+        os.kill(frozen, signal.SIGSTOP)
+        await asyncio.sleep(HANG_SECONDS / 4)
+        os.kill(frozen, signal.SIGCONT)
+        await load.more()
+        assert server.workers() == workers
+        os.kill(frozen, signal.SIGSTOP)
+        async with asyncio.timeout(PATIENCE):
+            while not (len(now := server.workers()) == 2 and frozen not in now):
+                await asyncio.sleep(0.05)
+        assert "a worker hangs: killing it" in server.log
+    await load.more()
+    await finished(load, "a worker frozen beyond the limit")
+
+
+async def test_supervisor_forgives_workers_for_its_own_freeze(
+    engine: Engine, start_server: StartServer, start_load: StartLoad
+) -> None:
+    """As after a suspended machine: all processes have stood still, and none of them hangs."""
+    server = start_server(engine.url, "--workers", "2", "--hang-seconds", str(HANG_SECONDS))
+    load = await start_load(server)
+    await load.more()
+    workers = server.workers()
+    server.freeze()
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)
+    await asyncio.sleep(HANG_SECONDS + 1)
+    server.wake()
+    await asyncio.sleep(0.2)  # the supervisor looks before the workers can pulse
+    for worker in workers:
+        os.kill(worker, signal.SIGCONT)
+    await load.more()
+    assert server.workers() == workers
+    assert "a worker hangs" not in server.log
+    await finished(load, "everything frozen")
 
 
 async def test_postgresql_is_stopped_as_by_a_crash(

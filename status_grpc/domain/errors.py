@@ -45,6 +45,10 @@ class InvalidArgument(StatusError):
         self.violations = tuple(violations)
         super().__init__("; ".join(f"{v.field}: {v.description}" for v in self.violations[:12]) or None)
 
+    def __reduce__(self) -> tuple[type[InvalidArgument], tuple[tuple[FieldViolation, ...]]]:
+        """Return how to copy or unpickle it: from its violations, not its message."""
+        return InvalidArgument, (self.violations,)
+
     @property
     def fields(self) -> dict[str, str]:
         """The bad fields: path -> what is wrong with it."""

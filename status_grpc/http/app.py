@@ -43,6 +43,7 @@ class HttpApp:
         #: Whether new requests are refused, health checks aside.
         self.draining = False
         self._prefix = prefix
+        self._json = edge.json
         self._upstream = edge.upstream
         self.proxies = edge.proxies
         self._app = Starlette(
@@ -64,6 +65,7 @@ class HttpApp:
 
     async def close(self) -> None:
         """Let go of what requests have needed; no more may come."""
+        await self._json.close()
         if self._upstream is not None:
             await self._upstream.close()
 

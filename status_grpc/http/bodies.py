@@ -12,10 +12,8 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from status_grpc.domain.errors import FieldViolation, InvalidArgument, Overloaded
+from status_grpc.domain.errors import Overloaded
 from status_grpc.http.edge import Edge
-from status_grpc.wire.json_values import NotJson
-from status_grpc.wire.tolerant_json import parse_tolerant
 
 #: What each body may take without asking for room: small ones are always taken.
 _SMALL_BYTES = 64 * 1024
@@ -60,11 +58,10 @@ async def read_body(request: Request, edge: Edge) -> bytes:
     return b"".join(parts)
 
 
-async def read_object(request: Request, edge: Edge, cleaned: list[FieldViolation]) -> tuple[dict[str, Any], bytes]:
-    """Return the JSON object in the body, and the body itself.
+async def read_json_body(request: Request, edge: Edge) -> bytes:
+    """Return the body of a request that says that it is JSON, or nothing about its type.
 
-    Adds to `cleaned` each replaced part that is no JSON or no UTF-8. Raises
-    HTTPException (as `read_body`, and 415 for another media type) and InvalidArgument.
+    Raises HTTPException as `read_body`, and 415 for another media type.
     """
     body = await read_body(request, edge)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -72,13 +69,7 @@ async def read_object(request: Request, edge: Edge, cleaned: list[FieldViolation
         raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body must be JSON: application/json")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body must not be compressed")
-    try:
-        value = parse_tolerant(body, lambda description: cleaned.append(FieldViolation("body", description)))
-    except NotJson as error:
-        raise InvalidArgument([FieldViolation("body", str(error))]) from None
-    if not isinstance(value, dict):
-        raise InvalidArgument([FieldViolation("body", "must be a JSON object")])
-    return value, body
+    return body
 
 
 def to_json(value: Any) -> bytes:

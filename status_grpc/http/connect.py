@@ -29,22 +29,21 @@ from starlette.routing import BaseRoute, Route
 from tracestatus.v1 import status_service_pb2 as pb
 
 from status_grpc.domain.errors import InvalidArgument, PassingError, StatusError
-from status_grpc.edge.calls import StatusCalls, checkpoint_message, encode_item
+from status_grpc.edge.calls import checkpoint_message, encode_item
 from status_grpc.edge.incidents import forget_frames, log_failed, trace_id_of, unforeseen
 from status_grpc.http.compression import Gzip
 from status_grpc.http.connect_requests import CheckedRequests, raised_errors
 from status_grpc.http.edge import Edge, caller
+from status_grpc.http.json_process import MOST_BYTES_IN_LOOP
+from status_grpc.http.json_readers import encode_request
 from status_grpc.http.streaming import STREAM_HEADERS
 from status_grpc.service.following import Checkpoint, FollowItem
 from status_grpc.wire.errors import CODES, encode_error
 from status_grpc.wire.json_messages import event_json, message_json, parse_json
-from status_grpc.wire.parsing import Malformed, parser
+from status_grpc.wire.parsing import Malformed
 
 M = TypeVar("M", bound=Message)
 Context: TypeAlias = RequestContext[Any, Any]
-
-#: JSON of more bytes is read and written in a thread: a few MB take seconds, in which nobody else would be served.
-_MOST_JSON_IN_LOOP = 32 * 1024
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["StatusService"]
 # Connect has one l in "canceled", which the service never says.
@@ -56,7 +55,7 @@ log = structlog.get_logger(__name__)
 def connect_routes(edge: Edge) -> list[BaseRoute]:
     """Return the routes of /tracestatus.v1.StatusService/, one for each call."""
     connect = _Connect(
-        service=edge.calls,
+        service=edge,
         endpoints=_endpoints,
         read_max_bytes=edge.max_request_bytes,
         compressions=[Gzip(edge.max_request_bytes)],
@@ -68,7 +67,7 @@ def connect_routes(edge: Edge) -> list[BaseRoute]:
     ]
 
 
-class _Connect(ConnectASGIApplication[StatusCalls]):
+class _Connect(ConnectASGIApplication[Edge]):
     @property
     def path(self) -> str:
         return f"/{_SERVICE.full_name}"
@@ -98,7 +97,8 @@ class _Carrier(Codec[bytes, Any]):
         return _Request(bytes(data), self._name == "json")
 
 
-def _endpoints(calls: StatusCalls) -> Mapping[str, Any]:
+def _endpoints(edge: Edge) -> Mapping[str, Any]:
+    calls = edge.calls
     unary: dict[str, Callable[..., Awaitable[bytes]]] = {
         "Create": calls.create,
         "Update": calls.update,
@@ -113,9 +113,9 @@ def _endpoints(calls: StatusCalls) -> Mapping[str, Any]:
     endpoints: dict[str, Any] = {}
     for method in _SERVICE.methods:
         if method.server_streaming:
-            endpoints[_path(method)] = Endpoint.server_stream(_info(method), _stream(calls, method))
+            endpoints[_path(method)] = Endpoint.server_stream(_info(method), _stream(edge, method))
         else:
-            endpoints[_path(method)] = Endpoint.unary(_info(method), _unary(unary[method.name], method))
+            endpoints[_path(method)] = Endpoint.unary(_info(method), _unary(edge, unary[method.name], method))
     return endpoints
 
 
@@ -145,7 +145,7 @@ def _waiting(context: Context) -> dict[str, Any]:
 
 
 def _unary(
-    call: Callable[..., Awaitable[bytes]], method: MethodDescriptor
+    edge: Edge, call: Callable[..., Awaitable[bytes]], method: MethodDescriptor
 ) -> Callable[[_Request, Context], Awaitable[bytes]]:
     """Return the function that answers one request of a call."""
     request_kind: type[Message] = GetMessageClass(method.input_type)
@@ -154,14 +154,14 @@ def _unary(
     async def answer(request: _Request, context: Context) -> bytes:
         with _translated_errors(method.name, context):
             context.response_headers["cache-control"] = "no-store"
-            message = await _decoded(request, request_kind)
+            message = await _decoded(edge, request, request_kind)
             encoded = await call(message, **(_waiting(context) if method.name == "WaitTrace" else {}))
             return await _as_json(encoded, answer_kind) if request.as_json else encoded
 
     return answer
 
 
-def _stream(calls: StatusCalls, method: MethodDescriptor) -> Callable[[_Request, Context], AsyncGenerator[bytes, None]]:
+def _stream(edge: Edge, method: MethodDescriptor) -> Callable[[_Request, Context], AsyncGenerator[bytes, None]]:
     """Return the function that answers StreamTrace."""
 
     async def stream(request: _Request, context: Context) -> AsyncGenerator[bytes, None]:
@@ -169,8 +169,8 @@ def _stream(calls: StatusCalls, method: MethodDescriptor) -> Callable[[_Request,
             for name, value in STREAM_HEADERS.items():
                 context.response_headers[name] = value
             encode = _item_json if request.as_json else encode_item
-            wanted = await _decoded(request, pb.StreamTraceRequest)
-            async with aclosing(calls.follow(wanted, caller=caller.get() or "")) as items:
+            wanted = await _decoded(edge, request, pb.StreamTraceRequest)
+            async with aclosing(edge.calls.follow(wanted, caller=caller.get() or "")) as items:
                 async for item in items:
                     for message in encode(item):
                         yield message
@@ -178,14 +178,12 @@ def _stream(calls: StatusCalls, method: MethodDescriptor) -> Callable[[_Request,
     return stream
 
 
-async def _decoded(request: _Request, kind: type[M]) -> M:
-    """Return the message. Raises InvalidArgument, which names the field that is none."""
-    if not request.as_json:
-        message = parser(kind)(request.data)
-    elif len(request.data) > _MOST_JSON_IN_LOOP:
-        message = await asyncio.to_thread(parse_json, kind, request.data)
-    else:
-        message = parse_json(kind, request.data)
+async def _decoded(edge: Edge, request: _Request, kind: type[M]) -> M:
+    """Return the message. Raises InvalidArgument, which names the field, and Overloaded."""
+    data, as_json = request.data, request.as_json
+    if as_json and len(data) > MOST_BYTES_IN_LOOP:
+        data, as_json = await edge.json.read(encode_request, data, kind.DESCRIPTOR.full_name), False
+    message = parse_json(kind, data) if as_json else edge.requests.parser(kind)(data)
     if isinstance(message, Malformed):
         raise InvalidArgument([message.violation])
     structlog.contextvars.bind_contextvars(trace_id=trace_id_of(message))  # of this request's own context
@@ -199,7 +197,7 @@ async def _as_json(encoded: bytes, kind: type[Message]) -> bytes:
             _drop_details(message)
         return message_json(message)
 
-    return await asyncio.to_thread(convert) if len(encoded) > _MOST_JSON_IN_LOOP else convert()
+    return await asyncio.to_thread(convert) if len(encoded) > MOST_BYTES_IN_LOOP else convert()
 
 
 def _drop_details(response: pb.BatchUpdateResponse) -> None:

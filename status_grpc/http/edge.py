@@ -8,16 +8,14 @@ from dataclasses import dataclass, field
 
 from starlette.requests import HTTPConnection
 
-from status_grpc.domain.errors import FieldViolation, InvalidArgument
-from status_grpc.domain.events import EventDraft
 from status_grpc.domain.limits import Limits
 from status_grpc.edge.calls import StatusCalls
 from status_grpc.edge.requests import Requests
 from status_grpc.http.hosting.connections import TrustedProxies
+from status_grpc.http.json_process import JsonProcess
 from status_grpc.http.upstream import Upstream
 from status_grpc.service.following import Following
 from status_grpc.service.traces import Traces
-from status_grpc.wire.events import with_message
 
 #: The address of the caller whose request is being answered. None: outside of a request.
 caller: ContextVar[str | None] = ContextVar("caller", default=None)
@@ -62,19 +60,12 @@ class Edge:
     write_timeout_seconds: float
     #: Room for the large bodies of requests that have not arrived in full, in bytes.
     body_room: Room = field(default_factory=lambda: Room(64 * 1024 * 1024))
+    #: Reads JSON bodies, large ones in a process of its own.
+    json: JsonProcess = field(default_factory=JsonProcess)
     #: Whose X-Forwarded-For names the caller.
     proxies: TrustedProxies = field(default_factory=TrustedProxies)
     #: The older service, for traces that only it knows.
     upstream: Upstream | None = None
-
-
-def with_size(edge: Edge, draft: EventDraft) -> EventDraft:
-    """Return a draft that came as JSON with its size as a message. Raises InvalidArgument if gRPC would not take it."""
-    draft = with_message(draft)
-    size, most = draft.encoded_bytes, edge.limits.event_bytes
-    if size > most:
-        raise InvalidArgument([FieldViolation("body", f"takes {size} bytes as an encoded event, more than {most}")])
-    return draft
 
 
 def caller_of(connection: HTTPConnection, proxies: TrustedProxies) -> str:

@@ -33,7 +33,7 @@ STATUS_CODES: dict[type[StatusError], HTTPStatus] = {
     errors.PermissionDenied: HTTPStatus.FORBIDDEN,
     errors.ResourceExhausted: HTTPStatus.CONFLICT,
     errors.TraceFull: HTTPStatus.CONFLICT,
-    errors.Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Draining: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StreamTooOld: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -17,27 +15,21 @@ from starlette.routing import BaseRoute, Route
 
 from status_grpc.domain.errors import (
     AlreadyExists,
-    FieldViolation,
-    InvalidArgument,
-    Overloaded,
     PassingError,
     StatusError,
     TraceExists,
     TraceNotFound,
-    Unavailable,
 )
 from status_grpc.domain.events import EventDraft, TraceEvent
+from status_grpc.domain.limits import Limits
 from status_grpc.domain.traces import Trace
-from status_grpc.domain.validation import DraftRules, raise_if_any
 from status_grpc.http.bodies import read_body
 from status_grpc.http.compression import CannotUnpack, unpack
 from status_grpc.http.edge import Edge
+from status_grpc.http.json_readers import read_run_event, read_run_events
 from status_grpc.service.traces import Creation, Receipt, Update
-from status_grpc.wire.json_values import NotJson
-from status_grpc.wire.openlineage import Accepted, LeftOut, accept, read_json
+from status_grpc.wire.openlineage import Accepted, LeftOut
 
-#: A larger body is read in a thread: the RunEvents of Spark can take megabytes.
-_MOST_BYTES_IN_LOOP = 32 * 1024
 #: The log names each reason to leave a part out at most once in this time, in seconds.
 _LOG_SECONDS = 600.0
 #: How many events of a batch are named of which parts were left out.
@@ -60,16 +52,14 @@ def lineage_routes(edge: Edge) -> list[BaseRoute]:
 class _Lineage:
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
-        self._rules = DraftRules(edge.limits)
         self._log = _LeftOutLog()
 
     async def post(self, request: Request) -> Response:
         """Record a RunEvent; what is about no run (a DatasetEvent, a JobEvent) is accepted and passed over."""
-        with _overload_as_unavailable():
-            accepted = await self._read(request, self._accepted)
-            if accepted is None:
-                return JSONResponse({}, HTTPStatus.ACCEPTED)
-            answer = await self._record(accepted.draft)
+        accepted = await self._read(request, read_run_event)
+        if accepted is None:
+            return JSONResponse({}, HTTPStatus.ACCEPTED)
+        answer = await self._record(accepted.draft)
         self._log.add(accepted)
         if accepted.left_out:
             answer["left_out"] = _texts(accepted.left_out)
@@ -80,13 +70,12 @@ class _Lineage:
 
         The answer is that of OpenLineage 2.0.2, a summary and the events that were not recorded.
         """
-        with _overload_as_unavailable():
-            items = await self._read(request, self._all_accepted)
-            drafts = [item.draft for item in items if isinstance(item, Accepted)]
-            recorded: list[StatusError | None] = []
-            most = self._edge.limits.batch_items
-            for first in range(0, len(drafts), most):
-                recorded += await self._record_all(drafts[first : first + most])
+        items = await self._read(request, read_run_events)
+        drafts = [item.draft for item in items if isinstance(item, Accepted)]
+        recorded: list[StatusError | None] = []
+        most = self._edge.limits.batch_items
+        for first in range(0, len(drafts), most):
+            recorded += await self._record_all(drafts[first : first + most])
         results = iter(recorded)
         errors = [next(results) if isinstance(item, Accepted) else item for item in items]
         left_out: list[dict[str, Any]] = []
@@ -97,15 +86,10 @@ class _Lineage:
         answer = _batch_answer(errors)
         return JSONResponse(answer | {"left_out": left_out[:_MOST_NAMED]} if left_out else answer)
 
-    async def _read(self, request: Request, read: Callable[[Any], T]) -> T:
-        """Return what `read` makes of the JSON in the body.
-
-        Raises InvalidArgument and HTTPException.
-        """
+    async def _read(self, request: Request, read: Callable[[bytes, Limits], T]) -> T:
+        """Return what `read` makes of the body. Raises InvalidArgument and HTTPException."""
         body = self._unpacked(request, await read_body(request, self._edge))
-        if len(body) > _MOST_BYTES_IN_LOOP:
-            return await asyncio.to_thread(lambda: read(_parsed(body)))
-        return read(_parsed(body))
+        return await self._edge.json.read(read, body, self._edge.limits)
 
     def _unpacked(self, request: Request, body: bytes) -> bytes:
         encoding = request.headers.get("content-encoding", "identity").lower()
@@ -118,28 +102,6 @@ class _Lineage:
         except CannotUnpack as error:
             status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE if error.too_large else HTTPStatus.BAD_REQUEST
             raise HTTPException(status, str(error)) from None
-
-    def _accepted(self, value: Any) -> Accepted | None:
-        """Return the event that records a RunEvent. Raises InvalidArgument."""
-        accepted = accept(value, self._edge.limits)
-        if accepted is not None:
-            violations: list[FieldViolation] = []
-            self._rules.check_create(accepted.draft, violations)
-            if accepted.draft.encoded_bytes > self._edge.limits.event_bytes:
-                violations.append(FieldViolation("body", "is too large, even without what can be left out"))
-            raise_if_any(violations)
-        return accepted
-
-    def _all_accepted(self, value: Any) -> list[Accepted | InvalidArgument | None]:
-        if not isinstance(value, list):
-            raise InvalidArgument([FieldViolation("body", "must be a list of events")])
-        items: list[Accepted | InvalidArgument | None] = []
-        for entry in value:
-            try:
-                items.append(self._accepted(entry))
-            except InvalidArgument as error:
-                items.append(error)
-        return items
 
     async def _record(self, draft: EventDraft) -> dict[str, Any]:
         """Append the event to its trace, or create the trace with it; return where it is."""
@@ -190,13 +152,6 @@ def _put(results: list[Receipt | StatusError], indices: Sequence[int], found: Se
         results[index] = result
 
 
-def _parsed(body: bytes) -> Any:
-    try:
-        return read_json(body)
-    except NotJson as error:
-        raise InvalidArgument([FieldViolation("body", str(error))]) from None
-
-
 def _batch_answer(errors: Sequence[StatusError | None]) -> dict[str, Any]:
     failed = [
         {"index": index, "reason": error.message, "retriable": isinstance(error, PassingError)}
@@ -219,18 +174,6 @@ def _batch_answer(errors: Sequence[StatusError | None]) -> dict[str, Any]:
 
 def _texts(parts: Sequence[LeftOut]) -> list[str]:
     return [str(part) for part in parts]
-
-
-@contextmanager
-def _overload_as_unavailable() -> Iterator[None]:
-    """Turn 429 into 503 with the same Retry-After.
-
-    The clients of OpenLineage repeat only 500 and 502 to 504.
-    """
-    try:
-        yield
-    except Overloaded as error:
-        raise Unavailable(error.message, retry_after=error.retry_after) from error
 
 
 class _LeftOutLog:

@@ -7,7 +7,6 @@ import binascii
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -15,31 +14,23 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from status_grpc.domain.errors import FieldViolation, InvalidArgument, PathNotFound, TraceNotFound
-from status_grpc.domain.events import EventDraft, TraceEvent, TraceEventStatus, TraceStatus
+from status_grpc.domain.events import TraceEvent
 from status_grpc.domain.ids import derived_event_id
-from status_grpc.domain.validation import DraftRules, check_id, check_path, raise_if_any
+from status_grpc.domain.validation import check_id, check_path, raise_if_any
 from status_grpc.edge.cleaned import log_cleaned
-from status_grpc.http.bodies import read_object, to_json
-from status_grpc.http.edge import Edge, with_size
+from status_grpc.http.bodies import read_json_body, to_json
+from status_grpc.http.edge import Edge
+from status_grpc.http.json_readers import read_creation, read_update
 from status_grpc.http.streaming import BoundedStream
 from status_grpc.service.fingerprint import fingerprint
 from status_grpc.service.traces import Creation, TracePage, Update
 from status_grpc.wire.old_events import (
-    REQUIRED_TO_CREATE,
-    REQUIRED_TO_UPDATE,
     old_event_parts,
-    read_old_event,
-    without_field,
 )
 
 #: How many events are read from the store at a time.
 _EVENTS_AT_A_TIME = 500
 _JSON = "application/json"
-#: What is not read of requests: the URL names the trace, and ids are new. The first event is STARTED and OK.
-_NOT_READ_TO_UPDATE = ("trace_id", "trace_event_id")
-_NOT_READ_TO_CREATE = ("trace_id", "trace_event_id", "trace_status", "trace_event_status")
-#: What is left out of an event that is too large, the largest first.
-_PARTS = ("status_body", "meta", "errors")
 
 
 def status_routes(edge: Edge) -> list[BaseRoute]:
@@ -56,20 +47,13 @@ def status_routes(edge: Edge) -> list[BaseRoute]:
 class _Status:
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
-        self._rules = DraftRules(edge.limits)
 
     async def create(self, request: Request) -> Response:
         """Start a trace. Its ids are new and it is STARTED and OK, whatever the caller says."""
-        cleaned: list[FieldViolation] = []
-        body, _ = await read_object(request, self._edge, cleaned)
-        violations: list[FieldViolation] = []
-        draft, legacy = self._read(body, violations, cleaned, required=REQUIRED_TO_CREATE, ignored=_NOT_READ_TO_CREATE)
-        draft = replace(draft, trace_status=TraceStatus.STARTED, trace_event_status=TraceEventStatus.OK)
-        self._rules.check_create(draft, violations)
-        raise_if_any(violations)
-        draft, legacy = self._sized(draft, legacy, cleaned)
-        trace, _event = await self._edge.traces.create(Creation(draft, legacy=legacy))
-        log_cleaned("/status", cleaned, trace_id=trace.trace_id)
+        body = await read_json_body(request, self._edge)
+        event = await self._edge.json.read(read_creation, body, self._edge.limits)
+        trace, _event = await self._edge.traces.create(Creation(event.draft, legacy=event.legacy))
+        log_cleaned("/status", event.cleaned, trace_id=trace.trace_id)
         return _answer(to_json({"trace_id": trace.trace_id}))
 
     async def trace(self, request: Request) -> Response:
@@ -81,13 +65,12 @@ class _Status:
 
     async def _update(self, request: Request, trace_id: str) -> Response:
         self._check_id(trace_id)
-        cleaned: list[FieldViolation] = []
-        value, body = await read_object(request, self._edge, cleaned)
+        body = await read_json_body(request, self._edge)
         upstream = self._edge.upstream
         if upstream is None:
-            return await self._append(trace_id, value, cleaned)
+            return await self._append(trace_id, body)
         try:
-            return await self._append(trace_id, value, cleaned)
+            return await self._append(trace_id, body)
         except InvalidArgument:
             # What the older service may record of its own traces is not ours to say.
             if await self._is_here(trace_id):
@@ -103,27 +86,16 @@ class _Status:
             return False
         return True
 
-    async def _append(self, trace_id: str, value: dict[str, Any], cleaned: list[FieldViolation]) -> Response:
-        violations: list[FieldViolation] = []
-        draft, legacy = self._read(value, violations, cleaned, required=REQUIRED_TO_UPDATE, ignored=_NOT_READ_TO_UPDATE)
-        draft = replace(draft, trace_id=trace_id)
-        self._rules.check_update(draft, violations)
-        raise_if_any(violations)
-        draft, legacy = self._sized(draft, legacy, cleaned)
+    async def _append(self, trace_id: str, body: bytes) -> Response:
+        read = await self._edge.json.read(read_update, body, self._edge.limits, trace_id)
         # The older clients send an event again when they have not seen the answer, and give it no id: the same content
         # (times to the microsecond included) is the same event, and recorded once.
-        draft = replace(draft, trace_event_id=derived_event_id("http", trace_id, fingerprint(draft)))
-        _, event = await self._edge.traces.update(Update(draft, legacy=legacy))
-        log_cleaned("/status/{trace_id}", cleaned, trace_id=trace_id)
+        event_id = derived_event_id("http", trace_id, fingerprint(read.draft))
+        _, event = await self._edge.traces.update(
+            Update(replace(read.draft, trace_event_id=event_id), legacy=read.legacy)
+        )
+        log_cleaned("/status/{trace_id}", read.cleaned, trace_id=trace_id)
         return _answer(_event_json(event))
-
-    def _read(
-        self, value: dict[str, Any], violations: list[FieldViolation], cleaned: list[FieldViolation], **names: Any
-    ) -> tuple[EventDraft, str]:
-        """Return the event and its legacy. Raises InvalidArgument."""
-        draft, legacy = read_old_event(value, self._edge.limits, violations, cleaned, **names)
-        raise_if_any(violations)
-        return draft, legacy
 
     async def _get(self, request: Request, trace_id: str) -> Response:
         self._check_id(trace_id)
@@ -170,22 +142,6 @@ class _Status:
         violations: list[FieldViolation] = []
         check_id("trace_id", trace_id, self._edge.limits, violations)
         raise_if_any(violations)
-
-    def _sized(self, draft: EventDraft, legacy: str, cleaned: list[FieldViolation]) -> tuple[EventDraft, str]:
-        """Return draft and legacy, sized and without parts that do not fit."""
-        try:
-            return with_size(self._edge, draft), legacy
-        except InvalidArgument:
-            largest = max(_PARTS, key=lambda name: len(to_json(_json_part(draft, name))))
-            if not getattr(draft, largest):
-                raise
-        cleaned.append(FieldViolation(f"event.{largest}", "did not fit into an event and was left out"))
-        return self._sized(*without_field(draft, legacy, largest), cleaned)
-
-
-def _json_part(draft: EventDraft, name: str) -> Any:
-    value = getattr(draft, name)
-    return [[error.message, error.details] for error in value] if name == "errors" else value
 
 
 def _decoded(path: str) -> str:

@@ -241,7 +241,7 @@ def test_an_event_source_that_comes_too_early_is_told_when_to_come_back(new_gate
         answer = http.get(events_url(gateway, trace_id), headers={"accept": "text/event-stream"})
         assert (answer.status_code, answer.text.splitlines()[0]) == (200, "retry: 5000")
         # Others, who do not come back by themselves, get an error that they can see.
-        assert http.get(events_url(gateway, trace_id)).status_code == 429
+        assert http.get(events_url(gateway, trace_id)).status_code == 503
 
 
 def test_event_sources_survive_restarts_without_a_gap(new_gateway: Callable[..., Gateway]) -> None:

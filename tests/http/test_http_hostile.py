@@ -361,8 +361,9 @@ def test_large_bodies_that_never_arrive_take_no_more_memory_than_there_is_room_f
     finally:
         for connection in connections:
             connection.close()
-    assert answers.count(b"400") >= 15  # which are no JSON
-    assert answers.count(b"429") >= 30  # some find the room of those that were answered
+    assert answers.count(b"400") >= 4  # which are no JSON; eight may be read or wait at once
+    assert answers.count(b"503") >= 30
+    assert answers.count(b"400") + answers.count(b"503") == len(answers)
     assert gateway.memory() - before < 140 * MEGABYTE
     assert http.post("/status", content=b" " * 4_000_000).status_code == 400
 

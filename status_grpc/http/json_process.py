@@ -1,0 +1,165 @@
+"""Reads large JSON bodies in a process of their own: `python -m status_grpc.http.json_process`.
+
+A JSON parser holds the interpreter, 65 ms for 3.7 MB, and a thread does not change that. The process is started with
+the first large body. It ends when its input does, and so never outlives the server.
+
+Both pipes carry pickles, each after its length in four bytes. Only this program is at either end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import signal
+import struct
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, BinaryIO, TypeVar
+
+import structlog
+
+from status_grpc.domain.errors import InvalidArgument, Overloaded, Unavailable
+
+T = TypeVar("T")
+
+#: Smaller bodies are read in the event loop, in bytes. They take less than a millisecond.
+MOST_BYTES_IN_LOOP = 32 * 1024
+#: How many bodies may be read or wait at once. A body of 4 MB takes up to seconds.
+MOST_BODIES = 8
+_RETRY_AFTER = timedelta(seconds=2)
+#: The process ends after so many seconds without a body, and after so many bodies, which bounds its memory.
+_IDLE_SECONDS = 300.0
+_MOST_TASKS = 200
+#: It leaves the processor to the server.
+_NICENESS = 10
+_LENGTH = struct.Struct("!I")
+_DONE, _REFUSED, _FAILED = range(3)
+
+log = structlog.get_logger(__name__)
+
+
+class JsonProcess:
+    """The process as the server sees it. One body is read at a time, in the order of arrival."""
+
+    def __init__(self) -> None:
+        self._process: asyncio.subprocess.Process | None = None
+        self._tasks = 0
+        self._bodies = 0
+        self._turn = asyncio.Lock()
+        self._idle: asyncio.TimerHandle | None = None
+
+    async def read(self, function: Callable[..., T], body: bytes, *arguments: Any) -> T:
+        """Return what a function of a module makes of the body, here or in the process.
+
+        Raises InvalidArgument as the function does, Overloaded if too many large bodies wait, and Unavailable if the
+        process ended.
+        """
+        if len(body) <= MOST_BYTES_IN_LOOP:
+            return function(body, *arguments)
+        if self._bodies >= MOST_BODIES:
+            raise Overloaded("too many large JSON bodies are being read; try again later", retry_after=_RETRY_AFTER)
+        self._bodies += 1
+        try:
+            async with self._turn:
+                # A cancelled request must not leave half of an answer in the pipe.
+                reading = asyncio.ensure_future(self._ask(function, body, arguments))
+                try:
+                    kind, value = await asyncio.shield(reading)
+                except asyncio.CancelledError:
+                    self._kill()
+                    await asyncio.gather(reading, return_exceptions=True)
+                    raise
+        finally:
+            self._bodies -= 1
+        if kind == _REFUSED:
+            raise InvalidArgument(value)
+        if kind == _FAILED:
+            raise RuntimeError(f"a JSON body could not be read: {value}")
+        result: T = value
+        return result
+
+    async def close(self) -> None:
+        """End the process."""
+        process = self._process
+        self._kill()
+        if process is not None:
+            await process.wait()
+
+    async def _ask(self, function: Callable[..., Any], body: bytes, arguments: tuple[Any, ...]) -> tuple[int, Any]:
+        if self._idle is not None:
+            self._idle.cancel()
+        process = self._process or await self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(_framed((function, body, arguments)))
+            await process.stdin.drain()
+            (size,) = _LENGTH.unpack(await process.stdout.readexactly(_LENGTH.size))
+            answer: tuple[int, Any] = pickle.loads(await process.stdout.readexactly(size))  # noqa: S301 - our own
+        except (OSError, asyncio.IncompleteReadError) as error:
+            self._kill()
+            raise Unavailable("a large JSON body could not be read; try again", retry_after=_RETRY_AFTER) from error
+        self._tasks += 1
+        if self._tasks >= _MOST_TASKS:
+            self._kill()
+        else:
+            self._idle = asyncio.get_running_loop().call_later(_IDLE_SECONDS, self._kill)
+        return answer
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",  # the folder that the server runs in is not searched
+            "-m",
+            "status_grpc.http.json_process",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            # What a terminal sends to the server is not for it.
+            start_new_session=True,
+        )
+        self._tasks = 0
+        log.debug("JSON process started", pid=self._process.pid)
+        return self._process
+
+    def _kill(self) -> None:
+        process, self._process = self._process, None
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+        if process is not None and process.returncode is None:
+            process.kill()
+
+
+def _framed(value: Any) -> bytes:
+    data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    return _LENGTH.pack(len(data)) + data
+
+
+def main() -> None:
+    """Answer requests until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(_NICENESS)
+    source, target = sys.stdin.buffer, sys.stdout.buffer
+    while (request := _next(source)) is not None:
+        function, body, arguments = request
+        try:
+            answer = _framed((_DONE, function(body, *arguments)))
+        except InvalidArgument as error:
+            answer = _framed((_REFUSED, error.violations))
+        except Exception as failure:
+            answer = _framed((_FAILED, type(failure).__name__))
+        target.write(answer)
+        target.flush()
+
+
+def _next(source: BinaryIO) -> Any:
+    head = source.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    return pickle.loads(source.read(_LENGTH.unpack(head)[0]))  # noqa: S301 - from the server that started this
+
+
+if __name__ == "__main__":
+    main()

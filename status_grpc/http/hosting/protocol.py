@@ -99,4 +99,9 @@ class Protocol(H11Protocol):
                 h11.EndOfMessage(),
             ]
             self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            # The rest of a body is no HTTP, and the application must not answer a request that has been refused.
+            cycle.disconnected = True
+            cycle.message_event.set()
         self.transport.close()

@@ -6,6 +6,7 @@ import math
 import re
 
 from status_grpc.cli.suggestions import renamed, with_flags
+from status_grpc.cli.texts import printable
 from status_grpc.client.options import ClientOptions
 from status_grpc.client.retrying import NotConnected, Reconnect
 from status_grpc.domain.errors import (
@@ -104,7 +105,7 @@ def outage(reconnect: Reconnect, options: ClientOptions) -> str:
     failed = failure(reconnect.error, options.server, uses_tls=options.uses_tls)
     seconds = math.ceil(reconnect.remaining)
     span = f"{seconds} s" if seconds < 120 else f"{round(seconds / 60)} min"
-    return f"{failed.sentence} Trying again for {span} ..."
+    return f"{printable(failed.sentence)} Trying again for {span} ..."
 
 
 def invalid_fields(error: InvalidArgument, flags: dict[str, str] | None = None) -> str:

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import structlog
 
-from status_grpc.domain.errors import InvalidArgument, Overloaded, Unavailable
+from status_grpc.domain.errors import FieldViolation, InvalidArgument, Overloaded, Unavailable
 
 T = TypeVar("T")
 
@@ -32,6 +32,8 @@ _RETRY_AFTER = timedelta(seconds=2)
 #: The process ends after so many seconds without a body, and after so many bodies, which bounds its memory.
 _IDLE_SECONDS = 300.0
 _MOST_TASKS = 200
+#: What the process may have mapped, in bytes. A body of 4 MB makes some 100 MB of objects.
+_MOST_MEMORY = 1024 * 1024 * 1024
 #: It leaves the processor to the server.
 _NICENESS = 10
 _LENGTH = struct.Struct("!I")
@@ -141,6 +143,7 @@ def main() -> None:
     """Answer requests until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(_NICENESS)
+    _limit_memory()
     source, target = sys.stdin.buffer, sys.stdout.buffer
     while (request := _next(source)) is not None:
         function, body, arguments = request
@@ -148,10 +151,20 @@ def main() -> None:
             answer = _framed((_DONE, function(body, *arguments)))
         except InvalidArgument as error:
             answer = _framed((_REFUSED, error.violations))
+        except MemoryError:
+            answer = _framed((_REFUSED, (FieldViolation("body", "takes too much memory to read"),)))
         except Exception as failure:
             answer = _framed((_FAILED, type(failure).__name__))
         target.write(answer)
         target.flush()
+
+
+def _limit_memory() -> None:
+    try:
+        import resource
+    except ImportError:  # not a POSIX system
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
 
 
 def _next(source: BinaryIO) -> Any:

@@ -306,6 +306,9 @@ def _server_options(settings: Settings, most_connections: int, shares_ports: boo
         # For all addresses together. The connection beyond it is closed, a health check's as well.
         ("grpc.max_allowed_incoming_connections", most_connections),
         ("grpc.max_concurrent_streams", settings.max_connection_streams),
+        # A stream counts until the server has freed it, later than its client has seen its end. With the default gRPC
+        # refused a fifth of the calls of a busy connection that kept to the limit.
+        ("grpc.http2.max_deallocating_streams", 1_000),
         # Beyond so many calls that wait to begin gRPC cancels some at random; our own queue refuses with a reason. An
         # honest burst of all followers at once must fit.
         ("grpc.server.max_pending_requests", 2 * settings.max_streams),

@@ -295,9 +295,9 @@ async def test_a_thousand_followers_of_one_trace_all_see_every_event_and_the_end
 ) -> None:
     server = new_server()
     stub = connect(server)
-    channels = [connect(server) for _ in range(10)]
+    channels = [connect(server) for _ in range(25)]
     trace_id = await new_trace(stub)
-    followings = [Following(channels[n % 10], trace_id=trace_id) for n in range(1000)]
+    followings = [Following(channels[n % 25], trace_id=trace_id) for n in range(1000)]
     await asyncio.gather(*[following.caught_up() for following in followings])
     for n in range(9):
         await update(stub, trace_id, attempt=n)

@@ -180,7 +180,7 @@ def test_http_error_of_a_hostile_server_steers_nothing(offline_cli: CommandLine,
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        for command in (["status", "x"], ["health"], ["watch", "x", "--plain"]):
+        for command in (["status", "x"], ["health"], ["watch", "x", "--plain", "--timeout", "2"]):
             harmless(offline_cli, f"http://127.0.0.1:{server.server_address[1]}", command)
         server.shutdown()
 

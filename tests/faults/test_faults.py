@@ -136,8 +136,7 @@ async def test_supervisor_forgives_workers_for_its_own_freeze(
     for worker in workers:
         os.kill(worker, signal.SIGSTOP)
     await asyncio.sleep(HANG_SECONDS + 1)
-    server.wake()
-    await asyncio.sleep(0.2)  # the supervisor looks before the workers can pulse
+    server.wake()  # first: it looks before the workers can pulse
     for worker in workers:
         os.kill(worker, signal.SIGCONT)
     await load.more()

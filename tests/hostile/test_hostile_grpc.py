@@ -132,7 +132,7 @@ FOLLOWERS = [many((), 5_000), many(("--max-streams-per-caller", "10000"), 10_000
 
 @pytest.mark.parametrize(("victim", "count"), FOLLOWERS, indirect=["victim"])
 def test_one_client_follows_more_traces_than_a_connection_serves(victim: Victim, count: int) -> None:
-    command = [sys.executable, str(HERE / "followers.py"), victim.address, str(count)]
+    command = [sys.executable, str(HERE / "many_followers.py"), victim.address, str(count)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as followers:
         assert followers.stdout is not None
         assert followers.stdin is not None

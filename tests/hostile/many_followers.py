@@ -1,6 +1,7 @@
 """Follows traces that are not there yet by one AsyncStatusClient, in a process of its own.
 
-Usage: followers.py ADDRESS COUNT. Says "following" when each follower has its first checkpoint, ends with its input.
+Usage: many_followers.py ADDRESS COUNT. Prints "following" when each follower has its first checkpoint, and ends with
+its input.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from status_grpc.domain.errors import Draining, StatusError
-from status_grpc.edge.incidents import unforeseen
+from status_grpc.edge.incidents import forget_frames, unforeseen
 from status_grpc.http.connect import connect_routes
 from status_grpc.http.edge import Edge, caller, caller_of
 from status_grpc.http.errors import http_refusal, on_http_error, on_status_error, refusal
@@ -123,6 +123,7 @@ class _Guard:
         except Exception as failure:
             trace_id = scope.get("path_params", {}).get("trace_id")
             error = unforeseen(failure, f"{scope['method']} of HTTP", trace_id=trace_id, peer=caller.get())
+            forget_frames(failure)
             if started:
                 raise  # the connection is closed, so that nobody takes what was sent for the whole
             await refusal(scope, error)(scope, receive, send)

@@ -28,6 +28,8 @@ T = TypeVar("T")
 MOST_BYTES_IN_LOOP = 32 * 1024
 #: How many bodies may be read or wait at once. A body of 4 MB takes up to seconds.
 MOST_BODIES = 8
+#: How long one body may take, in seconds. The largest take 2 s on a busy machine.
+_MOST_SECONDS = 20.0
 _RETRY_AFTER = timedelta(seconds=2)
 #: The process ends after so many seconds without a body, and after so many bodies, which bounds its memory.
 _IDLE_SECONDS = 300.0
@@ -92,15 +94,21 @@ class JsonProcess:
     async def _ask(self, function: Callable[..., Any], body: bytes, arguments: tuple[Any, ...]) -> tuple[int, Any]:
         if self._idle is not None:
             self._idle.cancel()
+        if self._process is not None and self._process.returncode is not None:
+            self._kill()  # it has ended by itself
         process = self._process or await self._start()
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            process.stdin.write(_framed((function, body, arguments)))
-            await process.stdin.drain()
-            (size,) = _LENGTH.unpack(await process.stdout.readexactly(_LENGTH.size))
-            answer: tuple[int, Any] = pickle.loads(await process.stdout.readexactly(size))  # noqa: S301 - our own
-        except (OSError, asyncio.IncompleteReadError) as error:
+            async with asyncio.timeout(_MOST_SECONDS):
+                process.stdin.write(_framed((function, body, arguments)))
+                await process.stdin.drain()
+                (size,) = _LENGTH.unpack(await process.stdout.readexactly(_LENGTH.size))
+                answer: tuple[int, Any] = pickle.loads(await process.stdout.readexactly(size))  # noqa: S301 - our own
+        except TimeoutError:
+            self._kill()
+            return _REFUSED, (FieldViolation("body", f"takes more than {_MOST_SECONDS:g} s to read"),)
+        except (OSError, RuntimeError, asyncio.IncompleteReadError) as error:  # uvloop raises the second
             self._kill()
             raise Unavailable("a large JSON body could not be read; try again", retry_after=_RETRY_AFTER) from error
         self._tasks += 1
@@ -141,7 +149,8 @@ def _framed(value: Any) -> bytes:
 
 def main() -> None:
     """Answer requests until the input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):  # systemd sends it to all processes of a service
+        signal.signal(number, signal.SIG_IGN)
     os.nice(_NICENESS)
     _limit_memory()
     source, target = sys.stdin.buffer, sys.stdout.buffer

@@ -21,6 +21,7 @@ from status_grpc.wire.old_events import REQUIRED_TO_CREATE, REQUIRED_TO_UPDATE, 
 from status_grpc.wire.openlineage import Accepted, accept, read_json
 from status_grpc.wire.parsing import Malformed
 from status_grpc.wire.tolerant_json import parse_tolerant
+from status_grpc.wire.weight import weigh_json
 
 assert status_service_pb2.DESCRIPTOR  # its messages are in the symbol database
 
@@ -29,6 +30,9 @@ _NOT_READ_TO_UPDATE = ("trace_id", "trace_event_id")
 _NOT_READ_TO_CREATE = ("trace_id", "trace_event_id", "trace_status", "trace_event_status")
 #: What is left out of an event that is too large, the largest first.
 _PARTS = ("status_body", "meta", "errors")
+
+#: How many events a batch may have.
+MOST_RUN_EVENTS = 10_000
 
 #: The result for each event of a batch. None: it is about no run.
 RunEvent: TypeAlias = "Accepted | InvalidArgument | None"
@@ -109,6 +113,9 @@ def read_run_events(body: bytes, limits: Limits) -> Sequence[RunEvent]:
     value = _run_events(body)
     if not isinstance(value, list):
         raise InvalidArgument([FieldViolation("body", "must be a list of events")])
+    if len(value) > MOST_RUN_EVENTS:
+        excess = f"has {len(value)} events, more than {MOST_RUN_EVENTS}"
+        raise InvalidArgument([FieldViolation("body", excess)])
     items: list[RunEvent] = []
     for entry in value:
         try:
@@ -138,6 +145,9 @@ def _accepted(value: Any, limits: Limits) -> Accepted | None:
 
 def encode_request(body: bytes, message_type: str) -> bytes:
     """Return the encoding of a request in JSON. Raises InvalidArgument, which names the field."""
+    violation = weigh_json(body)
+    if violation is not None:
+        raise InvalidArgument([violation])
     message = parse_json(symbol_database.Default().GetSymbol(message_type), body)
     if isinstance(message, Malformed):
         raise InvalidArgument([message.violation])

@@ -96,6 +96,7 @@ class CallInterceptor(AsyncServerInterceptor):
                 raise asyncio.CancelledError from failure
             trace_id = trace_id_of(request_or_iterator)
             internal = unforeseen(failure, method_name, trace_id=trace_id, peer=caller)
+            forget_frames(failure)
             return _refuse(context, internal, method_name, request_or_iterator, caller)
         finally:
             if counted is not None:

@@ -33,6 +33,6 @@ class HangDetector:
         if self._looked is not None:
             slept = now - self._looked
             if slept > self._look_seconds * _OVERSLEPT:
-                self._pulses = {worker: pulse + slept for worker, pulse in self._pulses.items()}
+                self._pulses = {worker: min(pulse + slept, now) for worker, pulse in self._pulses.items()}
         self._looked = now
         return {worker: now - pulse for worker, pulse in self._pulses.items() if now - pulse > self._hang_seconds}

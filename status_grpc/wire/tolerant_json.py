@@ -28,8 +28,10 @@ _PARSED_DEPTH = 64
 _DEEP_TEXT_LENGTH = 4096
 #: The number of digits of the largest double.
 _DOUBLE_DIGITS = 309
-_LONG_INTEGER = re.compile(rf"\d{{{_DOUBLE_DIGITS}}}")
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_LONG_INTEGER = re.compile(rf"(?<!\d)\d{{{_DOUBLE_DIGITS}}}")
+# A string without its end reaches to the end of the text. Else the search would begin again at each of its quotes:
+# 6.8 s for 32 KB.
+_BRACKETS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _BAD_CHARACTERS = re.compile("[\0\ud800-\udfff]")
 
 

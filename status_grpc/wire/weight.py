@@ -1,4 +1,4 @@
-"""Counts the values of a large encoded message before it is parsed.
+"""Counts the values of a large request before it is parsed.
 
 Parsed, 2 million empty items of a 4 MB request took 110 MB. The wire format is that of
 https://protobuf.dev/programming-guides/encoding/.
@@ -6,6 +6,7 @@ https://protobuf.dev/programming-guides/encoding/.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from google.protobuf.descriptor import Descriptor
@@ -23,6 +24,18 @@ _SMALL_BYTES = 1024
 _LAST_SHIFT = 63
 
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
+
+
+#: A string of JSON, to the end of the text if it has none itself: so the search takes time in proportion to the text.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+
+
+def weigh_json(text: bytes) -> FieldViolation | None:
+    """Return why a JSON request is not to be parsed, or None."""
+    outside = _STRING.sub(b"", text)
+    if outside.count(b",") + outside.count(b"[") + outside.count(b"{") > MOST_VALUES:
+        return FieldViolation("request", f"has more than {MOST_VALUES} values: use binary messages")
+    return None
 
 
 def weigh(data: bytes, descriptor: Descriptor, most_entries: Mapping[int, int]) -> FieldViolation | None:

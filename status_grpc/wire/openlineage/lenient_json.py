@@ -21,9 +21,10 @@ NOT_JSON = "a value that is not JSON is left out"
 
 #: Levels that are parsed at most. Python's parser stops at about 1,000, less what is on the stack already.
 _MOST_LEVELS = 150
-_BRACKET = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[{]|[\]}]', re.DOTALL)
+# A string without its end reaches to the end of the text, so that the search never begins again inside of it.
+_BRACKET = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
 _BAD_CHARACTER = re.compile("[\0\ud800-\udfff]")
-_BAD_IN_JSON = re.compile("\\\\u0000|[\ud800-\udfff]|NaN|Infinity|\\d{309}")
+_BAD_IN_JSON = re.compile("\\\\u0000|[\ud800-\udfff]|NaN|Infinity|(?<!\\d)\\d{309}")
 #: The longest path that a report carries, in characters.
 _PATH_LENGTH = 100
 #: `os.fsdecode` gives a byte B that is not UTF-8 as the surrogate U+DC00 + B.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from bystander import Bystander
-from conftest import Victim
+from victims import Victim
 
 SILENT, DESCRIPTORS = 400, 300
 

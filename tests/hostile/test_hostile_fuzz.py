@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from bystander import Bystander
-from conftest import MEASURED, Victim
 from http2_attacks import PREFACE, SETTINGS, frame, request_block
+from victims import MEASURED, Victim
 
 SECONDS = 120.0 if MEASURED else 2.0
 SEED = int(os.environ.get("STATUS_GRPC_FUZZ_SEED", "20261201"))

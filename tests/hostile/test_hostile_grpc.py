@@ -14,9 +14,9 @@ from typing import Any
 import grpc
 import pytest
 from bystander import Bystander
-from conftest import MEASURED, Peak, Victim
 from http2_attacks import hold_streams
 from tracestatus.v1 import status_service_pb2 as pb
+from victims import MEASURED, Peak, Victim
 
 HERE = Path(__file__).parent
 REFUSED_REQUESTS = 100

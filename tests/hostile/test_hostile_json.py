@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from bystander import Bystander
-from conftest import MEASURED, Peak, Victim
 from json_flood import request
+from victims import MEASURED, Peak, Victim
 
 HERE = Path(__file__).parent
 SECONDS = 4.0 if MEASURED else 2.0

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import grpc
 import pytest
-from conftest import MEASURED, MEGABYTE
 from google.protobuf.message import Message
 from server_process import Server
 from tracestatus.v1 import status_service_pb2 as pb
 from tracestatus.v1 import status_service_pb2_grpc, trace_pb2
+from victims import MEASURED, MEGABYTE
 
 from benchmarks.load import Job
 from benchmarks.load.python import PythonDriver

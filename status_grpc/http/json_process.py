@@ -109,6 +109,7 @@ class JsonProcess:
             self._kill()
             return _REFUSED, (FieldViolation("body", f"takes more than {_MOST_SECONDS:g} s to read"),)
         except (OSError, RuntimeError, asyncio.IncompleteReadError) as error:  # uvloop raises the second
+            log.warning("the JSON process ended", exit_code=process.returncode, cause=type(error).__name__)
             self._kill()
             raise Unavailable("a large JSON body could not be read; try again", retry_after=_RETRY_AFTER) from error
         self._tasks += 1

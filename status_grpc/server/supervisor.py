@@ -182,6 +182,7 @@ class _Supervisor:
 
     async def _watch(self) -> None:
         """Kill workers that hang, until it is time to stop; `_keep` replaces them."""
+        self._hangs.hanging(time.monotonic())  # the look that the next one is compared with
         while not await self._told_to_stop_within(_LOOK_SECONDS):
             self._notifier.pulse()
             if not self._settings.hang_seconds:

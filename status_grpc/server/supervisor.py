@@ -102,6 +102,7 @@ class _Supervisor:
     async def _run_workers(self, numbers: range) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._drain())
+            group.create_task(self._watch())
             starting = [group.create_task(self._start(number)) for number in numbers]
             listening = [await each for each in starting]
             if self._stopping.is_set():
@@ -111,7 +112,6 @@ class _Supervisor:
             self._notifier.ready()
             for number in numbers:
                 group.create_task(self._keep(number))
-            group.create_task(self._watch())
 
     def _with_ports(self) -> Settings:
         """Reserve the ports; return the settings with their numbers."""
@@ -129,6 +129,7 @@ class _Supervisor:
         message = {"worker": number, "settings": self._settings_of(number)}
         worker = await WorkerProcess.start(message, lambda: self._hangs.pulsed(number, time.monotonic()))
         self._workers[number] = worker
+        self._hangs.started(number, time.monotonic())
         if self._stopping.is_set():
             worker.kill()  # too late to begin
         first = await worker.first_message()
@@ -136,6 +137,7 @@ class _Supervisor:
             listening: list[str] = first["listening"]
             return listening
         code = await worker.wait()
+        self._hangs.forget(number)
         if self._stopping.is_set():
             return []
         sentence = first.get("failed") or f"worker {number} ended with exit code {code} before it was ready"

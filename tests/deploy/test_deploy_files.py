@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import subprocess
 import sys
@@ -12,12 +13,12 @@ import pytest
 import yaml
 
 from status_grpc._version import __version__
-from status_grpc.rpc.health import LIVENESS, READINESS
 from status_grpc.server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+FILES = [DEPLOY / "compose.yaml", DEPLOY / "Dockerfile", DEPLOY / "systemd" / "status-grpc.service", *MANIFESTS]
 BIN = Path(sys.executable).parent
 
 
@@ -60,10 +61,11 @@ def pod(kind: str) -> tuple[Any, Any]:
 
 def test_the_probes_ask_for_what_the_server_answers() -> None:
     _, container = pod("Deployment")
-    asked = {name: container[name]["grpc"]["service"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
-    assert asked == {"startupProbe": LIVENESS, "livenessProbe": LIVENESS, "readinessProbe": READINESS}
+    asked = {name: container[name]["httpGet"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
+    paths = {name: probe["path"] for name, probe in asked.items()}
+    assert paths == {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
+    assert {probe["port"] for probe in asked.values()} == {"metrics"}
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-    assert {container[name]["grpc"]["port"] for name in asked} == {ports["grpc"]}
     listening = {variable["name"]: variable.get("value", "") for variable in container["env"]}
     assert listening["STATUS_GRPC_LISTEN"].endswith(f":{ports['grpc']}")
     assert listening["STATUS_GRPC_METRICS"].endswith(f":{ports['metrics']}")
@@ -74,15 +76,30 @@ def test_pods_and_containers_are_given_the_time_to_drain() -> None:
     spec, container = pod("Deployment")
     drain = Settings.model_fields["drain_seconds"].default
     assert spec["terminationGracePeriodSeconds"] >= container["lifecycle"]["preStop"]["sleep"]["seconds"] + drain + 5
+    assert int(unit()["TimeoutStopSec"]) >= drain + 5
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
     for name in ("replica-1", "replica-2"):
         assert int(services[name]["stop_grace_period"].removesuffix("s")) >= drain + 5
 
 
+def unit() -> dict[str, str]:
+    """Return the service section of the systemd unit."""
+    parser = configparser.RawConfigParser(interpolation=None, strict=False)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read(DEPLOY / "systemd" / "status-grpc.service")
+    return dict(parser["Service"])
+
+
+def test_the_systemd_unit_asks_for_what_the_server_sends() -> None:
+    assert unit()["Type"] == "notify"
+    assert 5 <= int(unit()["WatchdogSec"]) <= Settings.model_fields["hang_seconds"].default
+    assert unit()["ExecStart"].endswith("/bin/status-grpc serve")
+
+
 def test_what_is_set_is_a_setting_and_what_is_run_a_command() -> None:
     known = {f"STATUS_GRPC_{name.upper()}" for name in Settings.model_fields} | {"STATUS_GRPC_CA"}
-    text = "".join(path.read_text() for path in [DEPLOY / "compose.yaml", DEPLOY / "Dockerfile", *MANIFESTS])
-    assert set(re.findall(r"STATUS_GRPC_[A-Z_]+", text)) - {"STATUS_GRPC_SERVER"} <= known
+    text = "".join(path.read_text() for path in FILES)
+    assert set(re.findall(r"STATUS_GRPC_[A-Z_]+", text)) - {"STATUS_GRPC_SERVER", "STATUS_GRPC_NAME"} <= known
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
     commands = [pod(kind)[1]["args"] for kind in ("Deployment", "Job")] + [services["migrate"]["command"]]
     assert commands == [["serve"], ["migrate"], ["migrate"]]

@@ -5,11 +5,14 @@ The bars are those of docs/operations.md. Latencies are asserted by `make hostil
 
 from __future__ import annotations
 
+import http.client
+import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc
 import pytest
@@ -20,6 +23,7 @@ from victims import MEASURED, Peak, Victim
 
 HERE = Path(__file__).parent
 REFUSED_REQUESTS = 100
+BATCH = "/tracestatus.v1.StatusService/BatchUpdate"
 
 
 def attack(name: str, victim: Victim, connections: int, seconds: float) -> int:
@@ -61,13 +65,28 @@ def test_header_bomb_is_bounded_and_its_memory_comes_back(victim: Victim) -> Non
 def test_refused_requests_leave_no_memory_behind(victim: Victim) -> None:
     request = b"\x0a\x00" * 2_000_000
     with grpc.insecure_channel(victim.address) as channel:
-        call = channel.unary_unary("/tracestatus.v1.StatusService/BatchUpdate", request_serializer=None)
+        call = channel.unary_unary(BATCH, request_serializer=None)
         with Bystander(victim.address, victim.url) as bystander:
             for _ in range(REFUSED_REQUESTS):
                 with pytest.raises(grpc.RpcError) as refused:
                     call(request, timeout=60)
                 assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
                 assert "requests: has more than 1000 entries" in refused.value.details()
+    print(f"memory grew by {victim.growth():.0f} MB")
+    assert victim.comes_back(150)
+    assert_undisturbed(bystander, 0.5)
+
+
+@pytest.mark.parametrize("kind", ["proto", "json"])
+def test_refused_connect_requests_leave_no_memory_behind(victim: Victim, kind: str) -> None:
+    body = b"\x0a\x00" * 2_000_000 if kind == "proto" else b'{"requests":[' + b"{}," * 1_300_000 + b"{}]}"
+    with Bystander(victim.address, victim.url) as bystander:
+        connection = http.client.HTTPConnection(urlsplit(victim.url).netloc, timeout=60)
+        for _ in range(REFUSED_REQUESTS):
+            connection.request("POST", BATCH, body, {"Content-Type": f"application/{kind}"})
+            response = connection.getresponse()
+            assert (response.status, json.load(response)["code"]) == (400, "invalid_argument")
+        connection.close()
     print(f"memory grew by {victim.growth():.0f} MB")
     assert victim.comes_back(150)
     assert_undisturbed(bystander, 0.5)

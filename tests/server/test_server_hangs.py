@@ -17,8 +17,9 @@ HANG, LOOK = 30.0, 0.5
 
 def test_silent_worker_hangs_after_the_limit() -> None:
     detector = HangDetector(HANG, look_seconds=LOOK)
-    detector.pulsed(1, 0.0)
-    detector.pulsed(2, 0.0)
+    for worker in (1, 2):
+        detector.started(worker, 0.0)
+        detector.pulsed(worker, 0.0)
     times = [LOOK * number for number in range(1, 100)]
     found: dict[int, float] = {}
     for now in times:
@@ -28,16 +29,25 @@ def test_silent_worker_hangs_after_the_limit() -> None:
     assert HANG < found[1] <= HANG + LOOK
 
 
-def test_worker_without_a_pulse_yet_is_not_watched() -> None:
+def test_worker_without_a_first_pulse_hangs_thirty_seconds_later() -> None:
     detector = HangDetector(HANG, look_seconds=LOOK)
-    assert detector.hanging(1_000.0) == {}
-    detector.pulsed(1, 1_000.0)
+    detector.started(1, 0.0)
+    found = [now for now in (LOOK * number for number in range(1, 200)) if detector.hanging(now)]
+    assert found[0] == 30 + HANG + LOOK
+
+
+def test_late_pulse_of_an_ended_worker_watches_nothing() -> None:
+    detector = HangDetector(HANG, look_seconds=LOOK)
+    detector.started(1, 0.0)
     detector.forget(1)
-    assert detector.hanging(2_000.0) == {}
+    detector.pulsed(1, 0.0)
+    assert detector.hanging(LOOK) == {}
+    assert not [now for now in range(1, 200) if detector.hanging(float(now))]
 
 
 def test_time_that_the_supervisor_slept_is_forgiven() -> None:
     detector = HangDetector(HANG, look_seconds=LOOK)
+    detector.started(1, 10.0)
     detector.pulsed(1, 10.0)
     assert detector.hanging(10.5) == {}
     assert detector.hanging(3_610.0) == {}  # an hour of sleep
@@ -52,6 +62,7 @@ def _looked(detector: HangDetector, second: int) -> bool:
 @given(st.lists(st.floats(0.1, HANG - 1), min_size=1, max_size=20), st.lists(st.floats(0.01, 100.0), max_size=20))
 def test_worker_that_pulses_within_the_limit_never_hangs(gaps: list[float], looks: list[float]) -> None:
     detector = HangDetector(HANG, look_seconds=LOOK)
+    detector.started(1, 0.0)
     events = [(0.0, True)]
     for gap in gaps:
         events.append((events[-1][0] + gap, True))
